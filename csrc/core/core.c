@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/core.h"
+
+PERIGEE_API int32_t perigee_core_abi(void) {
+  return PERIGEE_CORE_ABI;
+}
+
+PERIGEE_API void perigee_core_fail_at(uint32_t n) {
+  perigee_alloc_fail_at(n);
+}
+
+PERIGEE_API const char *perigee_core_bool(int32_t value) {
+  static const char words[2] = {0, 1};
+  return &words[value != 0];
+}

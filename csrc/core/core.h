@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * core.h: the C core of Perigee, and where to go from here.
+ *
+ *   store.h   entries by identity, expiry, eviction, tags, counters   (who lives)
+ *   tags.h    versions of tag paths: invalidation without walking
+ *   flight.h  loads that run, who waits for them, what may be kept
+ *   batch.h   keys collected per loader
+ *   clock.h   the one source of "now"
+ *
+ * The core holds no values, calls no Lua and no event loop, and is not thread-safe: one set of
+ * these objects belongs to one Lua state. Lua pulls everything: see docs/architecture.md.
+ */
+#ifndef PERIGEE_CORE_H
+#define PERIGEE_CORE_H
+
+#include "base/base.h"
+
+/* ffi: begin */
+enum { PERIGEE_CORE_ABI = 1 }; /* changes whenever a declaration in an ffi block changes */
+
+/* perigee_core_abi: the PERIGEE_CORE_ABI this library was built with. */
+int32_t perigee_core_abi(void);
+
+/* perigee_core_fail_at: makes the n-th allocation of the core from now fail, once (tests). */
+void perigee_core_fail_at(uint32_t n);
+
+/* perigee_core_bool: a static address that stands for a boolean key. */
+const char *perigee_core_bool(int32_t value);
+/* ffi: end */
+
+#endif
