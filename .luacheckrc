@@ -1,0 +1,6 @@
+-- SPDX-License-Identifier: MIT
+std = "luajit"
+max_line_length = 100
+self = false -- an unused `self` is part of the method's contract
+exclude_files = { "build/**", "build.luarocks/**" }
+files["spec"] = { std = "+busted" }
