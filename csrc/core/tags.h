@@ -31,7 +31,8 @@ void perigee_tags_free(perigee_tags *tags);
 double perigee_tags_version(const perigee_tags *tags);
 
 /* perigee_tags_path: the node of a path whose parts are separated by ':'. Nodes are made as
- * needed and borrowed until the next write, unless something holds them. -1: out of memory. */
+ * needed; unless something holds it, a node is borrowed until the next call of _path or _part
+ * (whose `parent` is safe meanwhile). -1: memory is out. */
 int32_t perigee_tags_path(perigee_tags *tags, const char *path, uint32_t length);
 
 /* perigee_tags_part: the child of `parent` named by one part, colons and all. */
@@ -44,10 +45,19 @@ void perigee_tags_drop(perigee_tags *tags, int32_t node);
 /* perigee_tags_write: everything stamped before now that conflicts with `node` is invalid. */
 void perigee_tags_write(perigee_tags *tags, int32_t node);
 
-/* perigee_tags_valid: 1 if something with this tag, stamped `stamp`, is still valid. */
+/* perigee_tags_valid: 1 if something that holds this tag, stamped `stamp`, is still valid. */
 int32_t perigee_tags_valid(const perigee_tags *tags, int32_t node, double stamp);
+
+/* perigee_tags_may_keep: 1 if the result of a load that began at version `began`, and learns of
+ * this tag only now, may be kept. Refuses as well what began before the floor. */
+int32_t perigee_tags_may_keep(const perigee_tags *tags, int32_t node, double began);
 
 const char *perigee_tags_verify(const perigee_tags *tags);
 /* ffi: end */
+
+/* perigee_tags_now: the version, for the hit path: it is the registry's first member. */
+static inline uint64_t perigee_tags_now(const perigee_tags *tags) {
+  return *(const uint64_t *)(const void *)tags;
+}
 
 #endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Giving up slots: expiry, eviction, the sweep for what a clear or a tag killed.
+ */
+#include "core/store_state.h"
+
+enum {
+  EXPIRY_REACH = 4096, /* entries one put may look at to find an expired one before it evicts */
+  SWEEP_REACH = 1024,  /* the same for dead ones: a store of this size is always exact */
+  UNBOUNDED_GHOST = 4096,
+  PUT_EXPIRY = 8, /* what each put looks at on its way */
+  PUT_SWEEP = 16,
+};
+
+int perigee_store_tags_valid(perigee_store *store, uint32_t slot) {
+  perigee_entry_tags *tagging = &store->tagging[slot];
+  uint64_t now = perigee_tags_now(store->tags);
+  if (tagging->stamp == now) return 1;
+  for (uint32_t at = tagging->first; at != PERIGEE_NONE; at = store->tag_links[at].next)
+    if (!perigee_tags_valid(store->tags, store->tag_links[at].node, (double)tagging->stamp))
+      return 0;
+  tagging->stamp = now;
+  return 1;
+}
+
+int32_t perigee_store_why_dead(perigee_store *store, uint32_t slot) {
+  const perigee_entry *entry = &store->entries[slot];
+  if (!perigee_store_is_current(store, entry)) return PERIGEE_GONE_CLEARED;
+  if ((entry->life & PERIGEE_TAGGED) && !perigee_store_tags_valid(store, slot))
+    return PERIGEE_GONE_INVALIDATED;
+  return 0;
+}
+
+void perigee_store_untag(perigee_store *store, uint32_t slot) {
+  if (!(store->entries[slot].life & PERIGEE_TAGGED)) return;
+  store->entries[slot].life &= ~(uint64_t)PERIGEE_TAGGED;
+  uint32_t at = store->tagging[slot].first;
+  while (at != PERIGEE_NONE) {
+    perigee_tag_link *link = &store->tag_links[at];
+    uint32_t next = link->next;
+    perigee_tags_drop(store->tags, link->node);
+    link->next = store->tag_link_free;
+    store->tag_link_free = at;
+    at = next;
+  }
+}
+
+void perigee_store_forget(perigee_store *store, uint32_t slot) {
+  perigee_entry *entry = &store->entries[slot];
+  perigee_index_remove(&store->index, store->entries, slot);
+  perigee_store_untag(store, slot);
+  if (perigee_store_is_current(store, entry)) {
+    store->policy->on_remove(&store->order, slot);
+    if (perigee_entry_deadline(entry) != PERIGEE_FOREVER)
+      perigee_wheel_remove(store->wheel, slot);
+    if (store->weights) store->weight -= store->weights[slot];
+    store->live--;
+  }
+  entry->word = PERIGEE_WORD_FREE;
+}
+
+void perigee_store_give_up(perigee_store *store, uint32_t slot, int32_t reason) {
+  int32_t at = store->view.gone_count++;
+  store->view.gone_slot[at] = (int32_t)slot;
+  store->view.gone_reason[at] = reason;
+}
+
+PERIGEE_API void perigee_store_release(perigee_store *store) {
+  uint32_t slot = (uint32_t)store->view.gone_slot[--store->view.gone_count];
+  store->entries[slot].newer = store->free;
+  store->free = slot;
+  store->used--;
+}
+
+/* The next expired slot, forgotten, or PERIGEE_NONE (nothing is due, or budget spent). */
+static uint32_t expired_slot(perigee_store *store, int32_t *budget) {
+  if (!store->wheel || store->wheel->total == 0) return PERIGEE_NONE;
+  uint64_t now = perigee_clock_read(store->clock);
+  uint32_t slot = perigee_wheel_next(store->wheel, now, budget);
+  if (slot == PERIGEE_NONE) return slot;
+  perigee_store_forget(store, slot);
+  store->view.expirations++;
+  return slot;
+}
+
+/* The next dead slot of the sweep, forgotten, or PERIGEE_NONE (round over, or budget spent). */
+static uint32_t swept_slot(perigee_store *store, int32_t *budget, int32_t *reason) {
+  while (store->sweep_left > 0 && *budget > 0) {
+    uint32_t slot = store->sweep_at;
+    store->sweep_at = slot + 1 < store->high ? slot + 1 : 0;
+    --*budget;
+    if (--store->sweep_left == 0) store->epochs_unswept = 0;
+    if (store->entries[slot].word == PERIGEE_WORD_FREE) continue;
+    *reason = perigee_store_why_dead(store, slot);
+    if (*reason == 0) continue;
+    perigee_store_forget(store, slot);
+    return slot;
+  }
+  return PERIGEE_NONE;
+}
+
+static uint32_t victim_slot(perigee_store *store, int32_t *reason) {
+  if (store->limit >= PERIGEE_UNBOUNDED) store->order.limit = store->live;
+  uint32_t slot = store->policy->victim(&store->order);
+  if (slot == PERIGEE_NONE) return slot;
+  *reason = perigee_store_why_dead(store, slot);
+  if (*reason == 0) {
+    *reason = PERIGEE_GONE_SIZE;
+    store->view.evictions++;
+  }
+  perigee_store_forget(store, slot);
+  return slot;
+}
+
+uint32_t perigee_store_evict(perigee_store *store, int32_t *reason) {
+  int32_t budget = EXPIRY_REACH;
+  uint32_t slot = expired_slot(store, &budget);
+  *reason = PERIGEE_GONE_EXPIRED;
+  if (slot != PERIGEE_NONE) return slot;
+  budget = store->live > 0 ? SWEEP_REACH : INT32_MAX;
+  slot = swept_slot(store, &budget, reason);
+  return slot != PERIGEE_NONE ? slot : victim_slot(store, reason);
+}
+
+static int has_room_in_gone(const perigee_store *store) {
+  return store->view.gone_count < PERIGEE_IF_HARD(2, PERIGEE_GONE_MAX);
+}
+
+/* 1: there may be more that has expired. */
+static int reclaim_expired(perigee_store *store, int32_t *budget) {
+  while (*budget > 0) {
+    if (!has_room_in_gone(store)) return 1;
+    uint32_t slot = expired_slot(store, budget);
+    if (slot == PERIGEE_NONE) break;
+    perigee_store_give_up(store, slot, PERIGEE_GONE_EXPIRED);
+  }
+  return *budget <= 0;
+}
+
+/* 1: the sweep's round is not over. */
+static int reclaim_dead(perigee_store *store, int32_t *budget) {
+  while (store->sweep_left > 0 && *budget > 0) {
+    int32_t reason;
+    if (!has_room_in_gone(store)) return 1;
+    uint32_t slot = swept_slot(store, budget, &reason);
+    if (slot != PERIGEE_NONE) perigee_store_give_up(store, slot, reason);
+  }
+  return store->sweep_left > 0;
+}
+
+void perigee_store_reclaim_some(perigee_store *store) {
+  int32_t budget = PUT_SWEEP;
+  if (store->sweep_left > 0) reclaim_dead(store, &budget);
+  if (!store->wheel || store->wheel->total == 0) return;
+  uint64_t now = perigee_clock_read(store->clock);
+  if (now < store->wheel_due_ms) return;
+  budget = PUT_EXPIRY;
+  int more = reclaim_expired(store, &budget);
+  store->wheel_due_ms = more ? now : perigee_wheel_due_ms(store->wheel);
+}
+
+PERIGEE_API int32_t perigee_store_step(perigee_store *store, int32_t budget) {
+  int32_t for_sweep = budget;
+  int more = reclaim_expired(store, &budget);
+  return reclaim_dead(store, &for_sweep) || more;
+}
+
+PERIGEE_API double perigee_store_due_ms(const perigee_store *store) {
+  if (store->sweep_left > 0) return 0;
+  uint64_t due = store->wheel ? perigee_wheel_due_ms(store->wheel) : UINT64_MAX;
+  return due == UINT64_MAX ? __builtin_inf() : (double)due;
+}
+
+PERIGEE_API void perigee_store_invalidate(perigee_store *store) {
+  if (store->tagging) store->sweep_left = store->high;
+}
+
+static void forget_order(perigee_store *store) {
+  for (int i = 0; i < PERIGEE_POLICY_QUEUES; i++) perigee_queue_init(&store->order.queues[i]);
+  store->order.hand = PERIGEE_NONE;
+}
+
+PERIGEE_API int32_t perigee_store_clear(perigee_store *store) {
+  if (store->epochs_unswept >= PERIGEE_IF_HARD(2, 255)) return PERIGEE_AGAIN;
+  store->epoch++;
+  store->epochs_unswept++;
+  store->live = 0;
+  store->weight = 0;
+  store->sweep_left = store->high;
+  if (store->high == 0) store->epochs_unswept = 0;
+  forget_order(store);
+  if (store->wheel) perigee_wheel_reset(store->wheel, perigee_clock_read(store->clock));
+  return 0;
+}
+
+static void set_limit(perigee_store *store, uint32_t limit) {
+  store->limit = limit;
+  store->order.limit = limit;
+}
+
+static int resize_ghost(perigee_store *store, uint32_t limit) {
+  perigee_ghost ghost;
+  if (!store->policy->has_ghost) return 0;
+  uint32_t capacity = limit < PERIGEE_UNBOUNDED ? limit - limit / 10 : UNBOUNDED_GHOST;
+  if (perigee_ghost_init(&ghost, capacity)) return -1;
+  perigee_ghost_fini(&store->order.ghost);
+  store->order.ghost = ghost;
+  return 0;
+}
+
+PERIGEE_API int32_t perigee_store_resize(perigee_store *store, double max_entries) {
+  uint32_t limit = max_entries < PERIGEE_UNBOUNDED ? (uint32_t)max_entries : PERIGEE_UNBOUNDED;
+  while (perigee_store_indexed(store) > limit) {
+    int32_t reason;
+    if (!has_room_in_gone(store)) return PERIGEE_AGAIN;
+    uint32_t slot = perigee_store_evict(store, &reason);
+    perigee_store_give_up(store, slot, reason);
+  }
+  if (limit != store->limit && resize_ghost(store, limit)) return PERIGEE_NO_MEMORY;
+  set_limit(store, limit);
+  return 0;
+}

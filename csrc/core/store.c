@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The store's face: keys in, slots out. For the representation see store_state.h.
+ */
+#include "core/store_state.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+  ALLOCATE_AT_ONCE = PERIGEE_IF_HARD(1, 1 << 20), /* bounds up to this get all slots at birth */
+  FIRST_SLOTS = PERIGEE_IF_HARD(1, 1024),
+};
+
+static const perigee_policy *const policies[] = {
+  [PERIGEE_POLICY_FIFO] = &perigee_policy_fifo,
+  [PERIGEE_POLICY_LRU] = &perigee_policy_lru,
+  [PERIGEE_POLICY_SIEVE] = &perigee_policy_sieve,
+  [PERIGEE_POLICY_S3FIFO] = &perigee_policy_s3fifo,
+};
+
+/* Arrays. Each is grown on its own; `capacity` moves only when all have grown. */
+
+static int resize_array(void *array, size_t item_size, uint32_t capacity) {
+  void **items = array;
+  void *grown = perigee_realloc(*items, (size_t)capacity * item_size);
+  if (!grown) return -1;
+  *items = grown;
+  return 0;
+}
+
+static int resize_index(perigee_store *store, uint32_t capacity) {
+  perigee_index index;
+  if (store->index.cells && perigee_index_capacity(&store->index) >= capacity) return 0;
+  if (perigee_index_init(&index, capacity, store->seed)) return -1;
+  for (uint32_t slot = 0; slot < store->high; slot++)
+    if (store->entries[slot].word != PERIGEE_WORD_FREE)
+      perigee_index_insert(&index, store->entries, slot);
+  perigee_index_fini(&store->index);
+  store->index = index;
+  return 0;
+}
+
+static int resize_slots(perigee_store *store, uint32_t capacity) {
+  if (resize_array(&store->entries, sizeof *store->entries, capacity)) return -1;
+  store->order.entries = store->entries;
+  if (store->wheel) {
+    store->wheel->entries = store->entries;
+    if (resize_array(&store->wheel->links, sizeof *store->wheel->links, capacity)) return -1;
+  }
+  if (store->tagging && resize_array(&store->tagging, sizeof *store->tagging, capacity)) return -1;
+  if (store->weights && resize_array(&store->weights, sizeof *store->weights, capacity)) return -1;
+  if (resize_index(store, capacity)) return -1;
+  store->capacity = capacity;
+  return 0;
+}
+
+int perigee_store_more_slots(perigee_store *store) {
+  uint32_t doubled = PERIGEE_IF_HARD(store->capacity + 1, store->capacity * 2);
+  uint32_t wanted = store->capacity ? doubled : FIRST_SLOTS;
+  if (store->limit <= ALLOCATE_AT_ONCE || wanted > store->limit) wanted = store->limit;
+  return resize_slots(store, wanted);
+}
+
+/* Life. */
+
+static int init_store(perigee_store *store, const perigee_store_config *config) {
+  store->policy = policies[config->policy];
+  store->max_visits = store->policy->max_visits;
+  store->grace_ms = (uint64_t)config->grace_ms;
+  store->jitter = config->jitter;
+  store->max_weight = config->max_weight;
+  store->seed = perigee_hash_random_seed();
+  store->random = store->seed;
+  store->free = store->tag_link_free = PERIGEE_NONE;
+  for (int i = 0; i < PERIGEE_POLICY_QUEUES; i++) perigee_queue_init(&store->order.queues[i]);
+  store->order.hand = PERIGEE_NONE;
+  if (perigee_store_resize(store, config->max_entries) || resize_index(store, 1)) return -1;
+  if (store->max_weight == INFINITY) return 0;
+  store->weights = perigee_alloc(sizeof *store->weights);
+  return store->weights ? 0 : -1;
+}
+
+PERIGEE_API perigee_store *perigee_store_new(const perigee_store_config *config,
+                                             perigee_clock *clock, perigee_tags *tags) {
+  perigee_store *store = perigee_zalloc(sizeof *store);
+  if (!store) return NULL;
+  store->clock = clock;
+  store->tags = tags;
+  if (init_store(store, config)) {
+    perigee_store_free(store);
+    return NULL;
+  }
+  return store;
+}
+
+static void drop_all_tags(perigee_store *store) {
+  for (uint32_t slot = 0; slot < store->high; slot++) {
+    const perigee_entry *entry = &store->entries[slot];
+    if (entry->word == PERIGEE_WORD_FREE || !(entry->life & PERIGEE_TAGGED)) continue;
+    for (uint32_t at = store->tagging[slot].first; at != PERIGEE_NONE;
+         at = store->tag_links[at].next)
+      perigee_tags_drop(store->tags, store->tag_links[at].node);
+  }
+}
+
+PERIGEE_API void perigee_store_free(perigee_store *store) {
+  if (!store) return;
+  if (store->tagging) drop_all_tags(store);
+  perigee_index_fini(&store->index);
+  perigee_ghost_fini(&store->order.ghost);
+  if (store->wheel) perigee_dealloc(store->wheel->links);
+  perigee_dealloc(store->wheel);
+  perigee_dealloc(store->entries);
+  perigee_dealloc(store->tagging);
+  perigee_dealloc(store->tag_links);
+  perigee_dealloc(store->weights);
+  perigee_dealloc(store);
+}
+
+PERIGEE_API perigee_store_view *perigee_store_get_view(perigee_store *store) {
+  return &store->view;
+}
+
+/* Reading. */
+
+static inline int32_t stale_or_miss(const perigee_store *store, uint32_t slot, uint64_t now) {
+  uint64_t gone_at = perigee_entry_deadline(&store->entries[slot]) + store->grace_ms;
+  return now < gone_at ? PERIGEE_STALE - (int32_t)slot : PERIGEE_MISS;
+}
+
+/* The slot of an entry of this epoch whose tags are valid; stale ones as in store.h. */
+static inline int32_t find(perigee_store *store, uint32_t space, const char *s, double n) {
+  uint32_t slot = perigee_index_find(&store->index, store->entries, space, perigee_word(s, n));
+  if (slot == PERIGEE_NONE) return PERIGEE_MISS;
+  const perigee_entry *entry = &store->entries[slot];
+  uint64_t deadline = entry->life >> PERIGEE_DEADLINE_SHIFT;
+  if (PERIGEE_UNLIKELY(!perigee_store_is_current(store, entry))) return PERIGEE_MISS;
+  if ((entry->life & PERIGEE_TAGGED) &&
+      store->tagging[slot].stamp != perigee_tags_now(store->tags) &&
+      !perigee_store_tags_valid(store, slot))
+    return PERIGEE_MISS;
+  if (deadline != PERIGEE_FOREVER) {
+    uint64_t now = perigee_clock_read(store->clock);
+    if (PERIGEE_UNLIKELY(now >= deadline)) return stale_or_miss(store, slot, now);
+  }
+  return (int32_t)slot;
+}
+
+static inline void promote(perigee_store *store, uint32_t slot) {
+  perigee_entry *entry = &store->entries[slot];
+  if (perigee_entry_visits(entry) < store->max_visits)
+    entry->life++;
+  else if (store->policy->on_hit)
+    store->policy->on_hit(&store->order, slot);
+}
+
+PERIGEE_API int32_t perigee_store_get(perigee_store *store, uint32_t space, const char *s,
+                                      double n) {
+  int32_t slot = find(store, space, s, n);
+  if (PERIGEE_LIKELY(slot >= 0)) {
+    promote(store, (uint32_t)slot);
+    store->view.hits++;
+  } else if (slot == PERIGEE_MISS) {
+    store->view.misses++;
+  }
+  return slot;
+}
+
+PERIGEE_API int32_t perigee_store_find(perigee_store *store, uint32_t space, const char *s,
+                                       double n) {
+  return find(store, space, s, n);
+}
+
+PERIGEE_API void perigee_store_promote(perigee_store *store, int32_t slot) {
+  promote(store, (uint32_t)slot);
+}
+
+/* Looking. */
+
+PERIGEE_API double perigee_store_ttl(perigee_store *store, int32_t slot) {
+  uint64_t deadline = perigee_entry_deadline(&store->entries[slot]);
+  if (deadline == PERIGEE_FOREVER) return INFINITY;
+  return (double)deadline - (double)perigee_clock_read(store->clock);
+}
+
+static int is_live(perigee_store *store, uint32_t slot) {
+  if (store->entries[slot].word == PERIGEE_WORD_FREE) return 0;
+  return !perigee_store_why_dead(store, slot) && perigee_store_ttl(store, (int32_t)slot) > 0;
+}
+
+PERIGEE_API int32_t perigee_store_next(perigee_store *store, int32_t slot) {
+  for (uint32_t next = (uint32_t)(slot + 1); next < store->high; next++)
+    if (is_live(store, next)) return (int32_t)next;
+  return PERIGEE_MISS;
+}
+
+PERIGEE_API double perigee_store_size(perigee_store *store) {
+  if (!store->wheel || store->wheel->total == 0) return store->live;
+  uint64_t now = perigee_clock_read(store->clock);
+  return (double)(store->live - perigee_wheel_expired(store->wheel, now));
+}
+
+PERIGEE_API double perigee_store_invalidated(perigee_store *store) {
+  uint32_t invalidated = 0;
+  if (store->sweep_left == 0 || !store->tagging) return 0;
+  for (uint32_t slot = 0; slot < store->high; slot++)
+    if (store->entries[slot].word != PERIGEE_WORD_FREE &&
+        perigee_store_why_dead(store, slot) == PERIGEE_GONE_INVALIDATED)
+      invalidated++;
+  return invalidated;
+}
+
+PERIGEE_API double perigee_store_weight(const perigee_store *store) {
+  return store->weight;
+}
+
+PERIGEE_API double perigee_store_bytes(const perigee_store *store) {
+  size_t per_slot = sizeof *store->entries;
+  if (store->wheel) per_slot += sizeof *store->wheel->links;
+  if (store->tagging) per_slot += sizeof *store->tagging;
+  if (store->weights) per_slot += sizeof *store->weights;
+  size_t bytes = sizeof *store + store->capacity * per_slot;
+  bytes += ((size_t)store->index.mask + 1) * sizeof *store->index.cells;
+  bytes += perigee_ghost_bytes(&store->order.ghost);
+  bytes += store->tag_link_capacity * sizeof *store->tag_links;
+  return (double)(bytes + (store->wheel ? sizeof *store->wheel : 0));
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * store.h: which keys live, until when, and which one goes next.
+ *
+ * The store maps (space, identity word) to a *slot*, a small number; Lua keeps the key (the
+ * anchor) and the value of each slot in arrays of its own. A key is a string's address (LuaJIT
+ * interns strings: while one is anchored its address is the key), a number, or the address of
+ * perigee_core_bool(). The caller passes a string in `s`, or s == NULL and a number in `n`.
+ *
+ * Giving up slots. C never calls Lua. A call that forgets entries says so in the view:
+ * `displaced` is the reason why the value that stood in the *returned* slot left (0: the slot
+ * was empty), and `gone[0 .. gone_count-1]` are further slots, still anchored by Lua. For each,
+ * last first: Lua takes key and value, clears both, and calls perigee_store_release; only then
+ * may the slot be used again. So C forgets a key before Lua drops its anchor, and a finalizer
+ * that runs in between sees a store in order.
+ *
+ * Slots returned are valid until the next call that may give up entries (put, del, step, ...).
+ * Times are whole milliseconds of the clock given at birth. An entry may outlive its deadline by
+ * `grace_ms` (it is *stale* then): only perigee_store_get and _find still show it.
+ */
+#ifndef PERIGEE_STORE_H
+#define PERIGEE_STORE_H
+
+#include "core/clock.h"
+#include "core/tags.h"
+
+/* ffi: begin */
+enum {
+  PERIGEE_POLICY_FIFO,
+  PERIGEE_POLICY_LRU,
+  PERIGEE_POLICY_SIEVE,
+  PERIGEE_POLICY_S3FIFO,
+};
+
+enum { /* why a value left */
+  PERIGEE_GONE_SIZE = 1,
+  PERIGEE_GONE_EXPIRED,
+  PERIGEE_GONE_REPLACED,
+  PERIGEE_GONE_DELETED,
+  PERIGEE_GONE_CLEARED,
+  PERIGEE_GONE_INVALIDATED,
+};
+
+enum { /* results of get, find, put */
+  PERIGEE_MISS = -1,   /* get, find: not there.  put: not stored (no room, or too heavy) */
+  PERIGEE_AGAIN = -2,  /* put, resize: drain `gone`, then call again */
+  PERIGEE_NO_MEMORY = -3,
+  PERIGEE_STALE = -16, /* get, find: slot - STALE encodes a stale slot: PERIGEE_STALE - slot */
+};
+
+enum { PERIGEE_GONE_MAX = 64 };
+
+typedef struct perigee_store_config {
+  double max_entries; /* 0: store nothing; infinity: no bound */
+  double max_weight;  /* infinity: entries are not weighed */
+  double grace_ms;    /* how long an expired entry is kept as stale */
+  double jitter;      /* 0..1: each lifetime is shortened by a random part of up to this */
+  int32_t policy;
+} perigee_store_config;
+
+typedef struct perigee_store_view { /* what Lua reads without a call; owned by the store */
+  int32_t displaced;
+  int32_t gone_count;
+  int32_t gone_slot[64];
+  int32_t gone_reason[64];
+  double hits;
+  double misses;
+  double evictions;   /* entries given up for their size */
+  double expirations; /* entries reclaimed after their deadline */
+} perigee_store_view;
+
+typedef struct perigee_store perigee_store;
+
+/* perigee_store_new: the store borrows clock and tags (they must outlive it); tags may be NULL
+ * if nothing is ever tagged. NULL: memory is out. */
+perigee_store *perigee_store_new(const perigee_store_config *config, perigee_clock *clock,
+                                 perigee_tags *tags);
+void perigee_store_free(perigee_store *store);
+perigee_store_view *perigee_store_get_view(perigee_store *store);
+
+/* perigee_store_get: the slot of a live entry; counts a hit and tells the policy. MISS counts a
+ * miss. A stale entry gives PERIGEE_STALE - slot and counts nothing. */
+int32_t perigee_store_get(perigee_store *store, uint32_t space, const char *s, double n);
+
+/* perigee_store_find: the same, without counting and without telling the policy. */
+int32_t perigee_store_find(perigee_store *store, uint32_t space, const char *s, double n);
+
+/* perigee_store_put: makes room and an entry for the key, untagged, for `ttl_ms` (infinity: for
+ * ever). Returns its slot; the caller assigns key and value to it at once, with no allocation
+ * in between. Negative results: see the enum. */
+int32_t perigee_store_put(perigee_store *store, uint32_t space, const char *s, uint32_t length,
+                          double n, double ttl_ms, double weight);
+
+/* perigee_store_promote: tells the policy that the entry was used, without counting a hit. */
+void perigee_store_promote(perigee_store *store, int32_t slot);
+
+/* perigee_store_tag: adds a tag to the entry just put. 0, or NO_MEMORY (entry unchanged). */
+int32_t perigee_store_tag(perigee_store *store, int32_t slot, int32_t node);
+
+/* perigee_store_del: forgets a key; the slot is in `gone`. 1: it was live; 0: it was not. */
+int32_t perigee_store_del(perigee_store *store, uint32_t space, const char *s, double n);
+
+/* perigee_store_release: the last slot in `gone` has been drained. */
+void perigee_store_release(perigee_store *store);
+
+/* perigee_store_touch: a new lifetime for a live entry. 1, or 0 if there is none. */
+int32_t perigee_store_touch(perigee_store *store, uint32_t space, const char *s, double n,
+                            double ttl_ms);
+
+/* perigee_store_ttl: milliseconds left of a slot's entry; negative when stale. */
+double perigee_store_ttl(perigee_store *store, int32_t slot);
+
+/* perigee_store_next: the first live slot after `slot` (-1 to begin), or MISS at the end. */
+int32_t perigee_store_next(perigee_store *store, int32_t slot);
+
+/* perigee_store_size: live entries, expired ones not counted; entries whose tag was written
+ * count until they are reclaimed. perigee_store_invalidated: how many of those there are. */
+double perigee_store_size(perigee_store *store);
+double perigee_store_invalidated(perigee_store *store);
+double perigee_store_weight(const perigee_store *store);
+
+/* perigee_store_clear: forgets everything in O(1); slots come back by `step` and `put`. 0, or
+ * AGAIN (rare: many clears and no step in between): step until it returns 0, then call again. */
+int32_t perigee_store_clear(perigee_store *store);
+
+/* perigee_store_invalidate: a tag was written: look for entries that it killed. O(1). */
+void perigee_store_invalidate(perigee_store *store);
+
+/* perigee_store_step: reclaims expired and dead entries, looking at about `budget` of them.
+ * 1: there is more to do now (or `gone` is full); 0: not before perigee_store_due_ms. */
+int32_t perigee_store_step(perigee_store *store, int32_t budget);
+double perigee_store_due_ms(const perigee_store *store); /* clock time; infinity: never */
+
+/* perigee_store_resize: a new bound on entries. 0, AGAIN, or NO_MEMORY (bound unchanged). */
+int32_t perigee_store_resize(perigee_store *store, double max_entries);
+
+double perigee_store_bytes(const perigee_store *store); /* of native memory */
+double perigee_store_mean_probes(const perigee_store *store);
+const char *perigee_store_verify(perigee_store *store); /* NULL, or what is broken */
+/* ffi: end */
+
+#endif

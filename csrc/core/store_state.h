@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * store_state.h: the inside of a store, shared by store.c (reading), store_write.c and
+ * reclaim.c (giving up).
+ * Private to the core.
+ *
+ *   index ──► slot ──► entries[slot]   32 bytes, hot            always
+ *                      links[slot]      8 bytes, timing wheel    from the first deadline on
+ *                      tagging[slot]   16 bytes, stamp and tags  from the first tag on
+ *                      weights[slot]    8 bytes                  when max_weight is finite
+ *
+ * A slot is in one of four places: never used (>= high), on the free list, indexed, or in the
+ * view's `gone` (forgotten here, still anchored by Lua). `used` counts the last two.
+ *
+ * Clearing moves `epoch` on: entries of another epoch are dead at once, stand in no queue and no
+ * wheel any more, and are found by the sweep, which walks the slots once around after each clear
+ * or invalidation. An epoch number is used again only after a sweep has finished since.
+ */
+#ifndef PERIGEE_STORE_STATE_H
+#define PERIGEE_STORE_STATE_H
+
+#include "core/index.h"
+#include "core/policy.h"
+#include "core/store.h"
+#include "core/wheel.h"
+
+#define PERIGEE_UNBOUNDED (UINT32_MAX - 1)
+
+typedef struct perigee_entry_tags {
+  uint64_t stamp; /* version of the tags under which the entry was last found valid */
+  uint32_t first; /* into tag_links, or PERIGEE_NONE */
+} perigee_entry_tags;
+
+typedef struct perigee_tag_link {
+  int32_t node;
+  uint32_t next; /* the entry's next tag, or the next free link */
+} perigee_tag_link;
+
+struct perigee_store {
+  perigee_index index;
+  perigee_entry *entries;
+  perigee_clock *clock;
+  perigee_tags *tags;
+  perigee_entry_tags *tagging;
+  const perigee_policy *policy;
+  uint32_t max_visits;
+  uint8_t epoch;
+  perigee_store_view view;
+
+  perigee_order order;
+  perigee_wheel *wheel;
+  double *weights;
+  double weight;
+  double max_weight;
+  double jitter;
+  uint64_t grace_ms;
+  uint64_t wheel_due_ms; /* a put before this time need not look at the wheel */
+  uint64_t seed;
+  uint64_t random;
+
+  uint32_t capacity; /* slots that the arrays can hold */
+  uint32_t high;     /* slots ever used */
+  uint32_t used;     /* slots indexed or in `gone` */
+  uint32_t limit;    /* bound on `used`; PERIGEE_UNBOUNDED for none */
+  uint32_t live;     /* indexed entries of this epoch */
+  uint32_t free;     /* free slots, linked by `newer` */
+
+  perigee_tag_link *tag_links;
+  uint32_t tag_link_capacity;
+  uint32_t tag_link_used;
+  uint32_t tag_link_free;
+
+  uint32_t sweep_at;
+  uint32_t sweep_left;
+  uint32_t epochs_unswept; /* clears since a sweep last finished */
+};
+
+static inline uint32_t perigee_store_indexed(const perigee_store *store) {
+  return store->used - (uint32_t)store->view.gone_count;
+}
+
+static inline int perigee_store_is_current(const perigee_store *store,
+                                           const perigee_entry *entry) {
+  return (uint8_t)(entry->life >> PERIGEE_EPOCH_SHIFT) == store->epoch;
+}
+
+/* store.c */
+
+/* Makes room for more slots. 0, or -1 when memory is out. */
+int perigee_store_more_slots(perigee_store *store);
+
+/* reclaim.c */
+
+/* The small part of reclaiming that each put does on its way. */
+void perigee_store_reclaim_some(perigee_store *store);
+
+/* Takes an indexed entry's tags away. */
+void perigee_store_untag(perigee_store *store, uint32_t slot);
+
+/* Whether a tagged entry's tags are all still valid; restamps it if so. */
+int perigee_store_tags_valid(perigee_store *store, uint32_t slot);
+
+/* Why the entry of an indexed slot is dead (PERIGEE_GONE_…), or 0. Does not ask the clock. */
+int32_t perigee_store_why_dead(perigee_store *store, uint32_t slot);
+
+/* Takes an indexed slot out of every structure. The caller reuses it or gives it up. */
+void perigee_store_forget(perigee_store *store, uint32_t slot);
+
+/* Puts a forgotten slot into `gone`; there must be room. */
+void perigee_store_give_up(perigee_store *store, uint32_t slot, int32_t reason);
+
+/* Forgets one entry to make room: expired ones first, then dead ones, then the policy's victim.
+ * Returns its slot and the reason, or PERIGEE_NONE when nothing is indexed. */
+uint32_t perigee_store_evict(perigee_store *store, int32_t *reason);
+
+#endif

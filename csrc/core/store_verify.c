@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Checks of every invariant of a store, for tests and fuzzers.
+ */
+#include "core/store_state.h"
+
+static const char *verify_entry(perigee_store *store, uint32_t slot) {
+  const perigee_entry *entry = &store->entries[slot];
+  PERIGEE_VERIFY(perigee_index_find(&store->index, store->entries, entry->space, entry->word) ==
+                 slot);
+  if (entry->life & PERIGEE_TAGGED) {
+    PERIGEE_VERIFY(store->tagging && store->tagging[slot].first != PERIGEE_NONE);
+    PERIGEE_VERIFY(store->tagging[slot].stamp <= perigee_tags_now(store->tags));
+  }
+  return NULL;
+}
+
+static const char *verify_queue(const perigee_store *store, const perigee_queue *queue,
+                                uint32_t *total) {
+  uint32_t count = 0, newer = PERIGEE_NONE;
+  for (uint32_t slot = queue->head; slot != PERIGEE_NONE; slot = store->entries[slot].older) {
+    PERIGEE_VERIFY(store->entries[slot].newer == newer);
+    PERIGEE_VERIFY(perigee_store_is_current(store, &store->entries[slot]));
+    newer = slot;
+    count++;
+  }
+  PERIGEE_VERIFY(queue->tail == newer);
+  PERIGEE_VERIFY(queue->count == count);
+  *total += count;
+  return NULL;
+}
+
+static const char *verify_free(const perigee_store *store) {
+  uint32_t count = 0;
+  for (uint32_t slot = store->free; slot != PERIGEE_NONE; slot = store->entries[slot].newer) {
+    PERIGEE_VERIFY(store->entries[slot].word == PERIGEE_WORD_FREE);
+    count++;
+  }
+  PERIGEE_VERIFY(store->used + count == store->high);
+  PERIGEE_VERIFY(store->high <= store->capacity);
+  return NULL;
+}
+
+PERIGEE_API const char *perigee_store_verify(perigee_store *store) {
+  uint32_t indexed = 0, current = 0, timed = 0, queued = 0;
+  const char *broken = NULL;
+  for (uint32_t slot = 0; slot < store->high && !broken; slot++) {
+    const perigee_entry *entry = &store->entries[slot];
+    if (entry->word == PERIGEE_WORD_FREE) continue;
+    indexed++;
+    if (perigee_store_is_current(store, entry)) {
+      current++;
+      timed += perigee_entry_deadline(entry) != PERIGEE_FOREVER;
+    }
+    broken = verify_entry(store, slot);
+  }
+  for (int i = 0; i < PERIGEE_POLICY_QUEUES && !broken; i++)
+    broken = verify_queue(store, &store->order.queues[i], &queued);
+  if (!broken) broken = verify_free(store);
+  if (!broken && store->wheel) broken = perigee_wheel_verify(store->wheel);
+  if (broken) return broken;
+  PERIGEE_VERIFY(indexed == perigee_store_indexed(store));
+  PERIGEE_VERIFY(current == store->live);
+  PERIGEE_VERIFY(queued == store->live);
+  PERIGEE_VERIFY(timed == (store->wheel ? store->wheel->total : 0));
+  return NULL;
+}
+
+static uint32_t probes_of(const perigee_store *store, uint32_t slot) {
+  const perigee_entry *entry = &store->entries[slot];
+  uint64_t hash = perigee_index_hash(&store->index, entry->space, entry->word);
+  uint32_t probes = 1;
+  for (uint32_t at = (uint32_t)(hash >> store->index.shift);
+       (store->index.cells[at] & store->index.slot_mask) != slot + 1;
+       at = (at + 1) & store->index.mask)
+    probes++;
+  return probes;
+}
+
+PERIGEE_API double perigee_store_mean_probes(const perigee_store *store) {
+  double probes = 0, indexed = 0;
+  for (uint32_t slot = 0; slot < store->high; slot++) {
+    if (store->entries[slot].word == PERIGEE_WORD_FREE) continue;
+    probes += probes_of(store, slot);
+    indexed++;
+  }
+  return indexed > 0 ? probes / indexed : 0;
+}
