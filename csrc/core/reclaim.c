@@ -182,7 +182,7 @@ static void forget_order(perigee_store *store) {
 
 PERIGEE_API int32_t perigee_store_clear(perigee_store *store) {
   if (store->epochs_unswept >= PERIGEE_IF_HARD(2, 255)) return PERIGEE_AGAIN;
-  store->epoch++;
+  store->usual_life = (store->usual_life + (1 << PERIGEE_EPOCH_SHIFT)) & PERIGEE_EPOCH_MASK;
   store->epochs_unswept++;
   store->live = 0;
   store->weight = 0;

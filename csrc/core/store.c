@@ -122,58 +122,73 @@ PERIGEE_API perigee_store_view *perigee_store_get_view(perigee_store *store) {
   return &store->view;
 }
 
-/* Reading. */
+/* Reading. The usual hit (a current, untagged entry, a held clock, a policy that only counts
+ * visits) runs through perigee_store_get without a call; all else leaves it by a tail call, so
+ * that the compiler saves no registers on the way. */
 
-static inline int32_t stale_or_miss(const perigee_store *store, uint32_t slot, uint64_t now) {
+static int32_t stale_or_miss(const perigee_store *store, uint32_t slot, uint64_t now) {
   uint64_t gone_at = perigee_entry_deadline(&store->entries[slot]) + store->grace_ms;
   return now < gone_at ? PERIGEE_STALE - (int32_t)slot : PERIGEE_MISS;
 }
 
-/* The slot of an entry of this epoch whose tags are valid; stale ones as in store.h. */
-static inline int32_t find(perigee_store *store, uint32_t space, const char *s, double n) {
-  uint32_t slot = perigee_index_find(&store->index, store->entries, space, perigee_word(s, n));
-  if (slot == PERIGEE_NONE) return PERIGEE_MISS;
-  const perigee_entry *entry = &store->entries[slot];
-  uint64_t deadline = entry->life >> PERIGEE_DEADLINE_SHIFT;
-  if (PERIGEE_UNLIKELY(!perigee_store_is_current(store, entry))) return PERIGEE_MISS;
-  if ((entry->life & PERIGEE_TAGGED) &&
-      store->tagging[slot].stamp != perigee_tags_now(store->tags) &&
-      !perigee_store_tags_valid(store, slot))
-    return PERIGEE_MISS;
-  if (deadline != PERIGEE_FOREVER) {
-    uint64_t now = perigee_clock_read(store->clock);
-    if (PERIGEE_UNLIKELY(now >= deadline)) return stale_or_miss(store, slot, now);
-  }
-  return (int32_t)slot;
-}
-
-static inline void promote(perigee_store *store, uint32_t slot) {
-  perigee_entry *entry = &store->entries[slot];
-  if (perigee_entry_visits(entry) < store->max_visits)
-    entry->life++;
-  else if (store->policy->on_hit)
-    store->policy->on_hit(&store->order, slot);
-}
-
-PERIGEE_API int32_t perigee_store_get(perigee_store *store, uint32_t space, const char *s,
-                                      double n) {
-  int32_t slot = find(store, space, s, n);
-  if (PERIGEE_LIKELY(slot >= 0)) {
-    promote(store, (uint32_t)slot);
-    store->view.hits++;
-  } else if (slot == PERIGEE_MISS) {
-    store->view.misses++;
-  }
-  return slot;
+/* What an indexed slot is worth: itself, stale, or a miss. */
+static int32_t judge(perigee_store *store, uint32_t slot) {
+  uint64_t deadline = perigee_entry_deadline(&store->entries[slot]);
+  if (perigee_store_why_dead(store, slot)) return PERIGEE_MISS;
+  if (deadline == PERIGEE_FOREVER) return (int32_t)slot;
+  uint64_t now = perigee_clock_read(store->clock);
+  return now < deadline ? (int32_t)slot : stale_or_miss(store, slot, now);
 }
 
 PERIGEE_API int32_t perigee_store_find(perigee_store *store, uint32_t space, const char *s,
                                        double n) {
-  return find(store, space, s, n);
+  uint32_t slot = perigee_index_find(&store->index, store->entries, space, perigee_word(s, n));
+  return slot == PERIGEE_NONE ? PERIGEE_MISS : judge(store, slot);
 }
 
 PERIGEE_API void perigee_store_promote(perigee_store *store, int32_t slot) {
-  promote(store, (uint32_t)slot);
+  perigee_entry *entry = &store->entries[slot];
+  if (perigee_entry_visits(entry) < store->max_visits)
+    entry->life++;
+  else if (store->policy->on_hit)
+    store->policy->on_hit(&store->order, (uint32_t)slot);
+}
+
+static __attribute__((noinline)) int32_t count_miss(perigee_store *store) {
+  store->view.misses++;
+  return PERIGEE_MISS;
+}
+
+static __attribute__((noinline)) int32_t hit_with_policy(perigee_store *store, int32_t slot) {
+  store->policy->on_hit(&store->order, (uint32_t)slot);
+  return slot;
+}
+
+static inline int32_t count_hit(perigee_store *store, int32_t slot) {
+  perigee_entry *entry = &store->entries[slot];
+  store->view.hits++;
+  if (perigee_entry_visits(entry) < store->max_visits)
+    entry->life++;
+  else if (PERIGEE_UNLIKELY(store->policy->on_hit != NULL))
+    return hit_with_policy(store, slot);
+  return slot;
+}
+
+static __attribute__((noinline)) int32_t get_unusual(perigee_store *store, uint32_t slot) {
+  int32_t judged = judge(store, slot);
+  if (judged >= 0) return count_hit(store, judged);
+  return judged == PERIGEE_MISS ? count_miss(store) : judged;
+}
+
+PERIGEE_API int32_t perigee_store_get(perigee_store *store, uint32_t space, const char *s,
+                                      double n) {
+  uint32_t slot = perigee_index_find(&store->index, store->entries, space, perigee_word(s, n));
+  if (PERIGEE_UNLIKELY(slot == PERIGEE_NONE)) return count_miss(store);
+  uint64_t life = store->entries[slot].life;
+  uint64_t strange = (life ^ store->usual_life) & (PERIGEE_EPOCH_MASK | PERIGEE_TAGGED);
+  int in_time = store->clock->held && store->clock->now_ms < life >> PERIGEE_DEADLINE_SHIFT;
+  if (PERIGEE_UNLIKELY(strange || !in_time)) return get_unusual(store, slot);
+  return count_hit(store, (int32_t)slot);
 }
 
 /* Looking. */
@@ -206,7 +221,8 @@ PERIGEE_API double perigee_store_invalidated(perigee_store *store) {
   if (store->sweep_left == 0 || !store->tagging) return 0;
   for (uint32_t slot = 0; slot < store->high; slot++)
     if (store->entries[slot].word != PERIGEE_WORD_FREE &&
-        perigee_store_why_dead(store, slot) == PERIGEE_GONE_INVALIDATED)
+        perigee_store_why_dead(store, slot) == PERIGEE_GONE_INVALIDATED &&
+        perigee_store_ttl(store, (int32_t)slot) > 0)
       invalidated++;
   return invalidated;
 }
@@ -221,7 +237,7 @@ PERIGEE_API double perigee_store_bytes(const perigee_store *store) {
   if (store->tagging) per_slot += sizeof *store->tagging;
   if (store->weights) per_slot += sizeof *store->weights;
   size_t bytes = sizeof *store + store->capacity * per_slot;
-  bytes += ((size_t)store->index.mask + 1) * sizeof *store->index.cells;
+  bytes += perigee_index_bytes(&store->index);
   bytes += perigee_ghost_bytes(&store->order.ghost);
   bytes += store->tag_link_capacity * sizeof *store->tag_links;
   return (double)(bytes + (store->wheel ? sizeof *store->wheel : 0));

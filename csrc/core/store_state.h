@@ -12,7 +12,7 @@
  * A slot is in one of four places: never used (>= high), on the free list, indexed, or in the
  * view's `gone` (forgotten here, still anchored by Lua). `used` counts the last two.
  *
- * Clearing moves `epoch` on: entries of another epoch are dead at once, stand in no queue and no
+ * Clearing moves the epoch on: entries of another epoch are dead at once, stand in no queue and no
  * wheel any more, and are found by the sweep, which walks the slots once around after each clear
  * or invalidation. An epoch number is used again only after a sweep has finished since.
  */
@@ -43,8 +43,8 @@ struct perigee_store {
   perigee_tags *tags;
   perigee_entry_tags *tagging;
   const perigee_policy *policy;
+  uint64_t usual_life; /* the epoch of live entries, in place; not tagged */
   uint32_t max_visits;
-  uint8_t epoch;
   perigee_store_view view;
 
   perigee_order order;
@@ -81,7 +81,7 @@ static inline uint32_t perigee_store_indexed(const perigee_store *store) {
 
 static inline int perigee_store_is_current(const perigee_store *store,
                                            const perigee_entry *entry) {
-  return (uint8_t)(entry->life >> PERIGEE_EPOCH_SHIFT) == store->epoch;
+  return ((entry->life ^ store->usual_life) & PERIGEE_EPOCH_MASK) == 0;
 }
 
 /* store.c */

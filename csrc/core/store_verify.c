@@ -66,22 +66,11 @@ PERIGEE_API const char *perigee_store_verify(perigee_store *store) {
   return NULL;
 }
 
-static uint32_t probes_of(const perigee_store *store, uint32_t slot) {
-  const perigee_entry *entry = &store->entries[slot];
-  uint64_t hash = perigee_index_hash(&store->index, entry->space, entry->word);
-  uint32_t probes = 1;
-  for (uint32_t at = (uint32_t)(hash >> store->index.shift);
-       (store->index.cells[at] & store->index.slot_mask) != slot + 1;
-       at = (at + 1) & store->index.mask)
-    probes++;
-  return probes;
-}
-
 PERIGEE_API double perigee_store_mean_probes(const perigee_store *store) {
   double probes = 0, indexed = 0;
   for (uint32_t slot = 0; slot < store->high; slot++) {
     if (store->entries[slot].word == PERIGEE_WORD_FREE) continue;
-    probes += probes_of(store, slot);
+    probes += perigee_index_probes(&store->index, store->entries, slot);
     indexed++;
   }
   return indexed > 0 ? probes / indexed : 0;

@@ -57,12 +57,13 @@ static uint32_t empty_slot(perigee_store *store, int32_t *reason) {
   *reason = 0;
   if (store->used >= store->limit) return perigee_store_evict(store, reason);
   uint32_t slot = store->free;
-  if (slot != PERIGEE_NONE)
-    store->free = store->entries[slot].newer;
-  else
-    slot = store->high++;
   store->used++;
-  return slot;
+  if (slot != PERIGEE_NONE) {
+    store->free = store->entries[slot].newer;
+    return slot;
+  }
+  if (store->sweep_left > 0) store->sweep_left++; /* a slot more on the sweep's way around */
+  return store->high++;
 }
 
 /* A forgotten or empty slot becomes the entry of a key. */
@@ -70,8 +71,7 @@ static void occupy(perigee_store *store, uint32_t slot, uint32_t space, uint64_t
                    uint32_t content, double weight) {
   perigee_entry *entry = &store->entries[slot];
   *entry = (perigee_entry){.word = word, .space = space, .content = content};
-  entry->life = PERIGEE_FOREVER << PERIGEE_DEADLINE_SHIFT;
-  entry->life |= (uint64_t)store->epoch << PERIGEE_EPOCH_SHIFT;
+  entry->life = PERIGEE_FOREVER << PERIGEE_DEADLINE_SHIFT | store->usual_life;
   perigee_index_insert(&store->index, store->entries, slot);
   store->policy->on_insert(&store->order, slot);
   store->live++;
