@@ -22,19 +22,21 @@ void perigee_batch_free(perigee_batch *batches);
 /* perigee_batch_open: the open batch of `loader`, or 0. */
 double perigee_batch_open(perigee_batch *batches, uint32_t loader);
 
-/* perigee_batch_begin: opens a batch of at most `max` loads for `loader` (> 0; 0 makes an
- * anonymous one that perigee_batch_open never finds), due at `due_ms`. 0: memory is out. */
+/* perigee_batch_begin: opens a batch of at most `max` loads (at least 1) for `loader` (> 0; 0
+ * makes an anonymous one that perigee_batch_open never finds), due at `due_ms`. An older open
+ * batch of the loader stays valid, but is not found any more. 0: memory is out. */
 double perigee_batch_begin(perigee_batch *batches, uint32_t loader, uint32_t max, double due_ms);
 
 /* perigee_batch_add: appends a load. Returns the number of loads in it now (when that is
- * `max` the batch has closed and must be taken), 0 when memory is out or the id is stale. */
+ * `max` the batch has closed and must be taken), 0 when memory is out, the batch is full or
+ * the id is stale. */
 uint32_t perigee_batch_add(perigee_batch *batches, double batch, double load);
 
-/* perigee_batch_due_ms: when an open batch must leave; infinity for a stale id. */
+/* perigee_batch_due_ms: when a batch must leave; infinity for a stale id. */
 double perigee_batch_due_ms(perigee_batch *batches, double batch);
 
 /* perigee_batch_take: closes the batch and lends its loads, in the order they came, until the
- * next call of this file; `*count` is set. NULL and 0 for a stale id. */
+ * next call of this file for this registry; `*count` is set. NULL and 0 for a stale id. */
 const double *perigee_batch_take(perigee_batch *batches, double batch, uint32_t *count);
 
 const char *perigee_batch_verify(const perigee_batch *batches);

@@ -6,14 +6,6 @@ local ffi = require "ffi"
 local C = require("perigee.lib").core
 local flight_model = require "spec.support.flight_model"
 
-local function generator(seed)
-  local state = seed
-  return function(n)
-    state = (state * 16807) % 2147483647
-    return state % n + 1
-  end
-end
-
 describe("a registry of loads", function()
   local flight
 
@@ -326,7 +318,7 @@ describe("random loads and waiters", function()
   it("behave like the model, also when memory runs out", function()
     local seen = { refused = 0, victims = 0, kept = 0, dropped = 0, failures = 0 }
     for seed = 1, REGISTRIES do
-      local random = generator(seed)
+      local random = flight_model.generator(seed)
       local model, versions = flight_model.new(random), { 0, 0 }
       model.failing = seed % 2 == 0
       for i = 1, STEPS / REGISTRIES do

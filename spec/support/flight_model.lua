@@ -12,8 +12,17 @@ local mt = { __index = _M }
 
 local odd_ids = { 0, -1, 0.5, 1, 2 ^ 24, 2 ^ 53, 2 ^ 60, -2 ^ 60, 1 / 0, -1 / 0, 0 / 0 }
 
+--- A function `random(n)` that returns an integer from 1 to n; a seed gives one sequence.
+function _M.generator(seed)
+  local state = seed
+  return function(n)
+    state = state * 16807 % 2147483647 -- Park and Miller 1988
+    return state % n + 1
+  end
+end
+
 --- A model beside a registry of its own, which is freed with it.
--- @tparam function random `random(n)` returns an integer from 1 to n
+-- @tparam function random as `generator` makes it
 function _M.new(random)
   local flight = C.perigee_flight_new()
   assert(flight ~= nil)
