@@ -1,0 +1,92 @@
+-- SPDX-License-Identifier: MIT
+--- The loop of turns: what a world waits for, and when its time moves.
+--
+-- A turn: report failures nobody heard of; wait for the world, no longer than the next deadline
+-- and what the turn hooks asked for; move the clock; call the turn hooks; resume the tasks.
+-- A *source* says what time is: `time()` is the precise time deadlines count in, `move(loop,
+-- wait_s)` waits that long at most, sets the shared clock and returns the time of the turn.
+-- @module perigee.runtime.driver
+
+local ffi = require "ffi"
+local context = require "perigee.context"
+local failures = require "perigee.runtime.failures"
+local scheduler = require "perigee.runtime.scheduler"
+local scope = require "perigee.runtime.scope"
+local clock = require "perigee.runtime.clock"
+local hooks = require "perigee.runtime.hooks"
+local C = require("perigee.lib").rt
+
+local _M = {}
+
+local huge, min = math.huge, math.min
+
+--- A new world: a private libev loop and the tables of `perigee.runtime.scheduler`.
+-- @tparam table port its port
+-- @tparam table source its time
+function _M.new_world(port, source)
+  local loop = C.perigee_loop_new()
+  if loop == nil then error("perigee: cannot make a libev loop: no memory or descriptors", 0) end
+  loop = ffi.gc(loop, C.perigee_loop_free)
+  local c_tickets = C.perigee_loop_tickets(loop)
+  return {
+    port = port, loop = loop, c_tickets = c_tickets, chunk = C.perigee_tickets_chunk(c_tickets),
+    time = source.time, move = source.move,
+    threads = {}, tasks = {}, records = {}, tickets = {}, parked = {}, early = {},
+    idle = {}, idle_count = 0, deferred = {},
+    plain = scope.new_root(), hooks_due = 0, driving = false,
+  }
+end
+
+local function call_hooks(now)
+  local due, list = huge, hooks.turn
+  for i = 1, #list do
+    local ok, wish = pcall(list[i])
+    if not ok then
+      failures.tell(wish, "a turn hook")
+    elseif wish then
+      due = min(due, now + wish)
+    end
+  end
+  return due
+end
+
+-- Returns false if nothing can ever wake a task.
+local function turn(world, port)
+  local wait = 0
+  failures.report()
+  if not scheduler.is_ready() then
+    local deadline = scheduler.next_deadline()
+    if deadline == huge and C.perigee_loop_pending(world.loop) == 0 then return false end
+    local now = world.time()
+    wait = min(deadline - now, world.hooks_due - now)
+    if wait < 0 then wait = 0 end
+  end
+  local now = world.move(world, wait)
+  world.hooks_due = call_hooks(now)
+  scheduler.collect(now)
+  context.port, context.load, context.session = port, 0, nil
+  return true
+end
+
+local function turn_until(world, port, subject, stuck)
+  while not subject.status do
+    if not turn(world, port) then stuck(subject) end
+  end
+end
+
+--- Turns the world in force until `subject.status` is set; `stuck(subject)` is called when no
+-- task could ever be woken, and must change that or raise.
+function _M.drive(subject, stuck)
+  local world = scheduler.world()
+  if world.driving then
+    error("cannot wait here: this code was called by the loop itself (a turn hook, a log sink)", 0)
+  end
+  local port, load, session, held = context.port, context.load, context.session, clock.held
+  world.driving, clock.held = true, 1
+  local ok, err = pcall(turn_until, world, port, subject, stuck)
+  world.driving, clock.held = false, held
+  context.port, context.load, context.session = port, load, session
+  if not ok then error(err, 0) end
+end
+
+return _M

@@ -1,0 +1,44 @@
+-- SPDX-License-Identifier: MIT
+--- Coroutines made inside a task in which waiting works.
+--
+-- A naive park would hand its yield to whoever resumes the coroutine. Here the one who resumes
+-- is ours: a yield of the scheduler is passed on outwards, so that the whole task parks, and the
+-- outcome is passed back in. All other yields belong to the user.
+-- @module perigee.runtime.generator
+
+local failures = require "perigee.runtime.failures"
+local scheduler = require "perigee.runtime.scheduler"
+
+local resume, yield, running = coroutine.resume, coroutine.yield, coroutine.running
+local PARKED, GONE = scheduler.PARKED, scheduler.GONE
+
+local _M = {}
+
+local function relay(thread, generator, ok, what, ...)
+  if what == PARKED or what == GONE then
+    return relay(thread, generator, resume(generator, yield(what)))
+  end
+  scheduler.set_thread(thread)
+  if not ok then
+    failures.note(what, generator)
+    error(what, 0)
+  end
+  return what, ...
+end
+
+local function step(generator, ...)
+  local thread = scheduler.thread()
+  if thread and running() == thread then scheduler.set_thread(generator) end
+  return relay(thread, generator, resume(generator, ...))
+end
+
+--- Makes a function that behaves like the one of `coroutine.wrap(fn)`.
+-- @tparam function fn the body
+-- @treturn function
+function _M.new(fn)
+  local generator = coroutine.create(type(fn) == "function" and fn
+    or function(...) return fn(...) end)
+  return function(...) return step(generator, ...) end
+end
+
+return _M

@@ -1,0 +1,259 @@
+-- SPDX-License-Identifier: MIT
+--- Tasks: `perigee.run`, `spawn`, `gather`, `timeout`, `shield`, `sleep`, `now`, `wrap`.
+--
+-- A task is a coroutine that may wait. It belongs to the run in which it was spawned and ends
+-- with it at the latest (structured concurrency: N. J. Smith, "Notes on structured concurrency",
+-- 2018). Cancelling is sticky: every wait of a cancelled task raises `"cancelled"`, but inside
+-- `shield`.
+-- @module perigee.task
+
+local context = require "perigee.context"
+local failures = require "perigee.runtime.failures"
+local generator = require "perigee.runtime.generator"
+local libev = require "perigee.runtime.libev"
+local runner = require "perigee.runtime.runner"
+local runtime = require "perigee.runtime"
+local scheduler = require "perigee.runtime.scheduler"
+local scopes = require "perigee.runtime.scope"
+
+local current = scheduler.current
+local spawn_in, join, results = runner.spawn_in, runner.join, runner.results
+
+local _M = {}
+
+local function show(value)
+  return type(value) == "string" and ("'%s'"):format(value) or tostring(value)
+end
+
+local function is_callable(value)
+  if type(value) == "function" then return true end
+  local mt = getmetatable(value)
+  return type(mt) == "table" and mt.__call ~= nil
+end
+
+local function mistake(where, argument, wanted, value)
+  error(("%s: %s must be %s, got %s"):format(where, argument, wanted, show(value)), 3)
+end
+
+local function is_seconds(value)
+  return type(value) == "number" and value >= 0
+end
+
+local function check_can_wait(where)
+  local ticket, why = context.port.can_wait()
+  if not ticket then error(where .. ": " .. why, 3) end
+  return ticket
+end
+
+-- Running ---------------------------------------------------------------------------------
+
+local RUN_OPTIONS = { main = true, drain = true }
+
+local function check_run_options(options)
+  for name in pairs(options) do
+    if not RUN_OPTIONS[name] then
+      error(("perigee.run: unknown option %s; it takes main and drain"):format(show(name)), 3)
+    end
+  end
+  if not is_callable(options.main) then
+    mistake("perigee.run", "main", "a function", options.main)
+  end
+  if options.drain ~= nil and type(options.drain) ~= "boolean" then
+    mistake("perigee.run", "drain", "a boolean", options.drain)
+  end
+  return options.main, options.drain
+end
+
+local function run(drain, main, ...)
+  local me = current()
+  if me then return runner.run_in(scopes.new_child(me.scope), drain, main, ...) end
+  local choice = runtime.choice()
+  if choice == "none" then return main(...) end
+  if choice == "virtual" then return require("perigee.testing").drive(drain, main, ...) end
+  libev.sync()
+  return runner.drive(drain, main, ...)
+end
+
+--- Runs `main(...)` as a task and returns its results when it has ended; what else was spawned
+-- in it is cancelled then, given a second to clean up, and abandoned after that. Inside a run
+-- it is a scope: only what was spawned in it is cancelled.
+-- @tparam function|table main the function, or `{ main =, drain = }`; with `drain = true` the
+-- other tasks are waited for instead of cancelled
+-- @param ... arguments of main
+-- @return the results of main
+-- @raise the error of main, unchanged
+function _M.run(main, ...)
+  local drain = false
+  if type(main) == "table" and not is_callable(main) then
+    main, drain = check_run_options(main)
+  elseif not is_callable(main) then
+    mistake("perigee.run", "main", "a function or a table of options", main)
+  end
+  if current() then check_can_wait("perigee.run") end
+  return run(drain, main, ...)
+end
+
+-- Tasks -----------------------------------------------------------------------------------
+
+local function spawn(fn, ...)
+  local me = current()
+  if me then return spawn_in(me.scope.home, fn, ...) end
+  libev.sync()
+  return spawn_in(scheduler.world().plain, fn, ...)
+end
+
+--- Starts `fn(...)` as a task at once; returns when it first waits or has ended. It belongs to
+-- the innermost run around it and inherits the agent session. If it raises and nobody waits
+-- for it, that is reported on standard error.
+-- @tparam function fn
+-- @param ... its arguments
+-- @treturn task with the methods `wait` and `cancel`
+function _M.spawn(fn, ...)
+  if type(fn) ~= "function" and not is_callable(fn) then
+    mistake("perigee.spawn", "fn", "a function", fn)
+  end
+  return spawn(fn, ...)
+end
+
+--- Waits until the task has ended.
+-- @function task:wait
+-- @tparam[opt] number timeout seconds
+-- @return its results; or nil, `"timeout"`
+-- @raise its error, unchanged; `"cancelled"` if it was cancelled
+function runner.methods:wait(timeout)
+  if timeout ~= nil and not is_seconds(timeout) then
+    mistake("task:wait", "timeout", "a number of seconds >= 0", timeout)
+  end
+  if not self.status then
+    if self == current() then error("task:wait: a task cannot wait for its own end", 2) end
+    check_can_wait("task:wait")
+    if not join(self, timeout) then return nil, "timeout" end
+  end
+  if self.status == 1 then return self[1] end
+  return results(self)
+end
+
+--- Cancels the task: from now on each of its waits raises `"cancelled"`, but inside
+-- `perigee.shield`. A task that has ended is left as it is; one that has not started never
+-- starts. A task may cancel itself.
+-- @function task:cancel
+function runner.methods:cancel()
+  scheduler.cancel(self)
+end
+
+local function start_members(group, fns)
+  local tasks = {}
+  for i = 1, #fns do
+    local task = spawn(fns[i])
+    tasks[i] = task
+    if task.status == "failed" then
+      group.status, group.failed = "failed", task
+      return tasks
+    elseif not task.status then
+      task.waiter = group
+      group.left = group.left + 1
+    end
+  end
+  if group.left == 0 then group.status = 0 end
+  return tasks
+end
+
+local function leave_group(tasks)
+  for i = 1, #tasks do tasks[i].waiter = false end
+  runner.end_tasks(tasks)
+end
+
+--- Runs functions side by side and waits for all of them. The first error cancels the rest and
+-- is raised when they have ended.
+-- @tparam table fns a list of functions
+-- @treturn table their first results, in the same order
+-- @raise the first error, unchanged
+function _M.gather(fns)
+  if type(fns) ~= "table" then mistake("perigee.gather", "fns", "a list of functions", fns) end
+  for i = 1, #fns do
+    if not is_callable(fns[i]) then
+      mistake("perigee.gather", ("fns[%d]"):format(i), "a function", fns[i])
+    end
+  end
+  check_can_wait("perigee.gather")
+  local group = { left = 0, status = false, waiter = false, load = context.load }
+  local tasks = start_members(group, fns)
+  local ok, err = true, nil
+  if not group.status then ok, err = pcall(join, group) end
+  if group.failed then failures.hear(group.failed) end
+  if not ok or group.failed then
+    leave_group(tasks)
+    error(not ok and err or group.failed.err, 0)
+  end
+  for i = 1, #tasks do tasks[i] = tasks[i][1] end
+  return tasks
+end
+
+--- Runs `fn(...)` for at most `seconds`; then it is cancelled and waited for (a second at most).
+-- @tparam number seconds
+-- @tparam function fn
+-- @param ... its arguments
+-- @return its results; or nil, `"timeout"`
+-- @raise its error, unchanged
+function _M.timeout(seconds, fn, ...)
+  if not is_seconds(seconds) then
+    mistake("perigee.timeout", "seconds", "a number >= 0", seconds)
+  end
+  if not is_callable(fn) then mistake("perigee.timeout", "fn", "a function", fn) end
+  check_can_wait("perigee.timeout")
+  local task = spawn(fn, ...)
+  if not task.status then
+    local ok, ended = pcall(join, task, seconds)
+    if not ok or not ended then
+      runner.end_tasks { task }
+      if not ok then error(ended, 0) end
+      return nil, "timeout"
+    end
+  end
+  return results(task)
+end
+
+local function unwrap(ok, ...)
+  if not ok then error((...), 0) end
+  return ...
+end
+
+--- Runs `fn(...)` with the waits of this task shielded from cancellation, for cleaning up.
+-- @tparam function fn
+-- @param ... its arguments
+-- @return its results
+function _M.shield(fn, ...)
+  if not is_callable(fn) then mistake("perigee.shield", "fn", "a function", fn) end
+  return unwrap(scheduler.shielded(fn, ...))
+end
+
+--- Makes a generator, like `coroutine.wrap`, in which waiting works.
+-- @tparam function fn its body; it yields with `coroutine.yield`
+-- @treturn function
+function _M.wrap(fn)
+  if not is_callable(fn) then mistake("perigee.wrap", "fn", "a function", fn) end
+  return generator.new(fn)
+end
+
+-- Time ------------------------------------------------------------------------------------
+
+--- Waits. Other tasks run meanwhile.
+-- @tparam number seconds 0 lets the others run for one turn; `math.huge` waits to be cancelled
+function _M.sleep(seconds)
+  if not is_seconds(seconds) then
+    mistake("perigee.sleep", "seconds", "a number >= 0", seconds)
+  end
+  local port = context.port
+  local ticket, why = port.can_wait()
+  if not ticket then error("perigee.sleep: " .. why, 2) end
+  if seconds > 1e9 and port.name ~= "virtual" then seconds = 1e9 end
+  port.park(ticket, seconds)
+end
+
+--- Monotonic seconds; inside a run the time of this turn of the loop.
+-- @treturn number
+function _M.now()
+  return context.port.now()
+end
+
+return _M
