@@ -87,7 +87,7 @@ static uint32_t expired_slot(perigee_store *store, int32_t *budget) {
 static uint32_t swept_slot(perigee_store *store, int32_t *budget, int32_t *reason) {
   while (store->sweep_left > 0 && *budget > 0) {
     uint32_t slot = store->sweep_at;
-    store->sweep_at = slot + 1 < store->high ? slot + 1 : 0;
+    store->sweep_at = slot + 1 < store->view.high ? slot + 1 : 0;
     --*budget;
     if (--store->sweep_left == 0) store->epochs_unswept = 0;
     if (store->entries[slot].word == PERIGEE_WORD_FREE) continue;
@@ -172,7 +172,7 @@ PERIGEE_API double perigee_store_due_ms(const perigee_store *store) {
 }
 
 PERIGEE_API void perigee_store_invalidate(perigee_store *store) {
-  if (store->tagging) store->sweep_left = store->high;
+  if (store->tagging) store->sweep_left = store->view.high;
 }
 
 static void forget_order(perigee_store *store) {
@@ -186,8 +186,8 @@ PERIGEE_API int32_t perigee_store_clear(perigee_store *store) {
   store->epochs_unswept++;
   store->live = 0;
   store->weight = 0;
-  store->sweep_left = store->high;
-  if (store->high == 0) store->epochs_unswept = 0;
+  store->sweep_left = store->view.high;
+  if (store->view.high == 0) store->epochs_unswept = 0;
   forget_order(store);
   if (store->wheel) perigee_wheel_reset(store->wheel, perigee_clock_read(store->clock));
   return 0;

@@ -33,7 +33,7 @@ static int resize_index(perigee_store *store, uint32_t capacity) {
   perigee_index index;
   if (store->index.cells && perigee_index_capacity(&store->index) >= capacity) return 0;
   if (perigee_index_init(&index, capacity, store->seed)) return -1;
-  for (uint32_t slot = 0; slot < store->high; slot++)
+  for (uint32_t slot = 0; slot < store->view.high; slot++)
     if (store->entries[slot].word != PERIGEE_WORD_FREE)
       perigee_index_insert(&index, store->entries, slot);
   perigee_index_fini(&store->index);
@@ -95,7 +95,7 @@ PERIGEE_API perigee_store *perigee_store_new(const perigee_store_config *config,
 }
 
 static void drop_all_tags(perigee_store *store) {
-  for (uint32_t slot = 0; slot < store->high; slot++) {
+  for (uint32_t slot = 0; slot < store->view.high; slot++) {
     const perigee_entry *entry = &store->entries[slot];
     if (entry->word == PERIGEE_WORD_FREE || !(entry->life & PERIGEE_TAGGED)) continue;
     for (uint32_t at = store->tagging[slot].first; at != PERIGEE_NONE;
@@ -205,7 +205,7 @@ static int is_live(perigee_store *store, uint32_t slot) {
 }
 
 PERIGEE_API int32_t perigee_store_next(perigee_store *store, int32_t slot) {
-  for (uint32_t next = (uint32_t)(slot + 1); next < store->high; next++)
+  for (uint32_t next = (uint32_t)(slot + 1); next < store->view.high; next++)
     if (is_live(store, next)) return (int32_t)next;
   return PERIGEE_MISS;
 }
@@ -219,7 +219,7 @@ PERIGEE_API double perigee_store_size(perigee_store *store) {
 PERIGEE_API double perigee_store_invalidated(perigee_store *store) {
   uint32_t invalidated = 0;
   if (store->sweep_left == 0 || !store->tagging) return 0;
-  for (uint32_t slot = 0; slot < store->high; slot++)
+  for (uint32_t slot = 0; slot < store->view.high; slot++)
     if (store->entries[slot].word != PERIGEE_WORD_FREE &&
         perigee_store_why_dead(store, slot) == PERIGEE_GONE_INVALIDATED &&
         perigee_store_ttl(store, (int32_t)slot) > 0)

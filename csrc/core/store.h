@@ -63,6 +63,7 @@ typedef struct perigee_store_view { /* what Lua reads without a call; owned by t
   int32_t gone_count;
   int32_t gone_slot[64];
   int32_t gone_reason[64];
+  uint32_t high; /* slots ever used: the next new slot */
   double hits;
   double misses;
   double evictions;   /* entries given up for their size */

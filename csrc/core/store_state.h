@@ -9,7 +9,7 @@
  *                      tagging[slot]   16 bytes, stamp and tags  from the first tag on
  *                      weights[slot]    8 bytes                  when max_weight is finite
  *
- * A slot is in one of four places: never used (>= high), on the free list, indexed, or in the
+ * A slot is in one of four places: never used (>= view.high), on the free list, indexed, or in the
  * view's `gone` (forgotten here, still anchored by Lua). `used` counts the last two.
  *
  * Clearing moves the epoch on: entries of another epoch are dead at once, stand in no queue and no
@@ -59,7 +59,6 @@ struct perigee_store {
   uint64_t random;
 
   uint32_t capacity; /* slots that the arrays can hold */
-  uint32_t high;     /* slots ever used */
   uint32_t used;     /* slots indexed or in `gone` */
   uint32_t limit;    /* bound on `used`; PERIGEE_UNBOUNDED for none */
   uint32_t live;     /* indexed entries of this epoch */

@@ -36,15 +36,15 @@ static const char *verify_free(const perigee_store *store) {
     PERIGEE_VERIFY(store->entries[slot].word == PERIGEE_WORD_FREE);
     count++;
   }
-  PERIGEE_VERIFY(store->used + count == store->high);
-  PERIGEE_VERIFY(store->high <= store->capacity);
+  PERIGEE_VERIFY(store->used + count == store->view.high);
+  PERIGEE_VERIFY(store->view.high <= store->capacity);
   return NULL;
 }
 
 PERIGEE_API const char *perigee_store_verify(perigee_store *store) {
   uint32_t indexed = 0, current = 0, timed = 0, queued = 0;
   const char *broken = NULL;
-  for (uint32_t slot = 0; slot < store->high && !broken; slot++) {
+  for (uint32_t slot = 0; slot < store->view.high && !broken; slot++) {
     const perigee_entry *entry = &store->entries[slot];
     if (entry->word == PERIGEE_WORD_FREE) continue;
     indexed++;
@@ -68,7 +68,7 @@ PERIGEE_API const char *perigee_store_verify(perigee_store *store) {
 
 PERIGEE_API double perigee_store_mean_probes(const perigee_store *store) {
   double probes = 0, indexed = 0;
-  for (uint32_t slot = 0; slot < store->high; slot++) {
+  for (uint32_t slot = 0; slot < store->view.high; slot++) {
     if (store->entries[slot].word == PERIGEE_WORD_FREE) continue;
     probes += perigee_index_probes(&store->index, store->entries, slot);
     indexed++;

@@ -63,7 +63,7 @@ static uint32_t empty_slot(perigee_store *store, int32_t *reason) {
     return slot;
   }
   if (store->sweep_left > 0) store->sweep_left++; /* a slot more on the sweep's way around */
-  return store->high++;
+  return store->view.high++;
 }
 
 /* A forgotten or empty slot becomes the entry of a key. */
@@ -95,7 +95,7 @@ static int make_weight(perigee_store *store, double weight) {
 /* Whether the store has what a new entry with this lifetime needs. */
 static int prepare(perigee_store *store, int forever) {
   if (store->used < store->limit && store->free == PERIGEE_NONE &&
-      store->high == store->capacity && perigee_store_more_slots(store))
+      store->view.high == store->capacity && perigee_store_more_slots(store))
     return -1;
   return forever ? 0 : need_wheel(store);
 }

@@ -1,0 +1,40 @@
+-- SPDX-License-Identifier: MIT
+--- Perigee: a cache that Lua programs embed. The whole front door; the rest loads lazily.
+--
+--     local perigee = require "perigee"
+--     local cache = perigee.new { maxsize = 1000, default_ttl = 300 }
+--     local user = cache:get("user:1", function(key) return db:load(key) end)
+--
+-- @module perigee
+
+local _M = { _VERSION = require "perigee.version" }
+
+-- Where each public name comes from: a module, or a field of one.
+local SOURCES = {
+  new = { "perigee.cache", "new" },
+  aligned = { "perigee.batch", "aligned" },
+  run = { "perigee.task", "run" },
+  spawn = { "perigee.task", "spawn" },
+  gather = { "perigee.task", "gather" },
+  timeout = { "perigee.task", "timeout" },
+  shield = { "perigee.task", "shield" },
+  sleep = { "perigee.task", "sleep" },
+  now = { "perigee.task", "now" },
+  wrap = { "perigee.task", "wrap" },
+  exec = { "perigee.exec" },
+  runtime = { "perigee.runtime", "name" },
+  metrics = { "perigee.metrics", "all" },
+  prometheus = { "perigee.metrics", "prometheus" },
+  on = { "perigee.events", "on" },
+}
+
+setmetatable(_M, { __index = function(self, name)
+  local source = SOURCES[name]
+  if not source then return nil end
+  local value = require(source[1])
+  if source[2] then value = value[source[2]] end
+  rawset(self, name, value)
+  return value
+end })
+
+return _M

@@ -1,0 +1,268 @@
+-- SPDX-License-Identifier: MIT
+--- Many keys in one call of a loader: the face of `batch.h`, and `get_many`.
+--
+-- A batch is opened by the first key that nobody loads yet; it leaves when its window is over or
+-- when it is full. Each of its keys is a load like any other, so that callers join it by key,
+-- and all are one group, which one task settles.
+-- @module perigee.batch
+
+local ffi = require "ffi"
+
+local C = require("perigee.lib").core
+local context = require "perigee.context"
+local flight = require "perigee.flight"
+local load = require "perigee.load"
+local options = require "perigee.options"
+local store_face = require "perigee.store"
+
+local identity, STALE = store_face.identity, store_face.STALE
+
+local _M = {}
+
+local registry = ffi.gc(C.perigee_batch_new(), C.perigee_batch_free)
+if registry == nil then error("perigee: out of memory", 0) end
+
+local aligned_mt = { __name = "perigee.aligned" }
+
+--- Marks a list that a batch loader returns as being in the order of its keys.
+-- @tparam table list values; holes are nils
+-- @tparam[opt=#list] number n how many there are
+-- @treturn table what the batch loader returns
+function _M.aligned(list, n)
+  options.argument("perigee.aligned", "list", options.kinds.list, list, 2)
+  if n ~= nil then options.argument("perigee.aligned", "n", options.kinds.bound, n, 2) end
+  return setmetatable({ list = list, n = n or #list }, aligned_mt)
+end
+
+-- A map by key of what a batch loader returned.
+local function by_key(returned, keys, what)
+  if getmetatable(returned) ~= aligned_mt then return returned end
+  if returned.n ~= #keys then
+    error(("batch_loader: %s is a list of %d for %d keys"):format(what, returned.n, #keys), 0)
+  end
+  local map = {}
+  for i = 1, #keys do map[keys[i]] = returned.list[i] end
+  return map
+end
+
+local function land_all(batch, ok, value, err)
+  local records = batch.records
+  for i = 1, #records do load.land(records[i], ok, value, err) end
+end
+
+local function land_each(batch, keys, results, errors)
+  if errors ~= nil and type(errors) ~= "table" then return land_all(batch, true, nil, errors) end
+  if type(results) ~= "table" then
+    options.fail("batch_loader", "the first result", "a table by key (or perigee.aligned(list))",
+      results, 1)
+  end
+  results = by_key(results, keys, "the first result")
+  errors = errors and by_key(errors, keys, "the second result")
+  local records = batch.records
+  for i = 1, #records do
+    local key = keys[i]
+    load.land(records[i], true, results[key], errors and errors[key])
+  end
+end
+
+-- Closes the batch and says which keys are in it.
+local count = ffi.new("uint32_t[1]")
+local function take(batch)
+  local keys, records = {}, {}
+  local ids, now = C.perigee_batch_take(registry, batch.id, count), context.port.now()
+  for i = 1, count[0] do
+    local record = flight.record(ids[i - 1])
+    keys[i], records[i], record.since = record.key, record, now
+  end
+  if batch.cache.open[batch.loader] == batch then batch.cache.open[batch.loader] = nil end
+  batch.records = records
+  return keys
+end
+
+local function call_loader(batch)
+  local keys = take(batch)
+  local cache = batch.cache
+  cache.batches, cache.batched_keys = cache.batches + 1, cache.batched_keys + #keys
+  land_each(batch, keys, batch.loader(keys))
+end
+
+local function wait_for_company(batch)
+  local port = context.port
+  local ticket = batch.window > 0 and port.can_wait()
+  if not ticket then return end
+  batch.ticket = ticket
+  port.park(ticket, batch.window)
+end
+
+local function run(batch)
+  local ok, err = pcall(wait_for_company, batch)
+  if ok then ok, err = pcall(call_loader, batch) else take(batch) end
+  if not ok then land_all(batch, false, err) end
+end
+
+local function abandon(batch)
+  if not batch.records then take(batch) end
+  land_all(batch, false, "cancelled")
+end
+
+local function open_batch(cache, loader, window)
+  local due_ms = (context.port.now() + window) * 1000
+  local id = C.perigee_batch_begin(registry, 0, cache.max_batch_size, due_ms)
+  if id == 0 then error("perigee: out of memory", 0) end
+  return {
+    id = id, cache = cache, loader = loader, window = window,
+    ticket = 0,      -- what its task parks on while it waits for company
+    head = false,    -- the record of its first key: the head of the group
+    full = false,
+    records = false, -- once it has left
+    abandon = abandon,
+  }
+end
+
+-- A new load of a key, in this batch.
+local function add(batch, key, spec)
+  local record = load.record(batch.cache, key, nil, spec)
+  local s, n = identity(key)
+  flight.begin(record, s, n, batch.head and batch.head.id or 0)
+  batch.head = batch.head or record
+  local size = C.perigee_batch_add(registry, batch.id, record.id)
+  if size == 0 then load.land(record, false, "perigee: out of memory") end
+  batch.full = size >= batch.cache.max_batch_size
+  return record
+end
+
+local function depart(batch)
+  flight.start(batch.head, run, batch)
+end
+
+--- Starts a load of a key as part of its loader's open batch, or of a new one.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam function loader the batch loader
+-- @tparam table spec options of the call
+-- @treturn table its record
+function _M.start(cache, key, loader, spec)
+  local batch = cache.open[loader]
+  if batch then
+    local record = add(batch, key, spec)
+    if batch.full then
+      cache.open[loader] = nil
+      context.port.unpark(batch.ticket)
+    end
+    return record
+  end
+  batch = open_batch(cache, loader, cache.batch_window)
+  local record = add(batch, key, spec)
+  if context.port.can_wait() and not batch.full and context.port.name ~= "none" then
+    cache.open[loader] = batch
+  else
+    batch.window = 0
+  end
+  depart(batch)
+  return record
+end
+
+-- What get_many does about one key that memory does not answer. Returns its load, or nil.
+local function begin_missing(cache, key, spec, leaving)
+  local record = spec.use_cache ~= false and load.joinable(cache, key)
+  if record then return record, "wait" end
+  if spec.loader then return load.start(cache, key, spec.loader, spec), "load" end
+  local batch = leaving[#leaving]
+  if not batch or batch.full then
+    batch = open_batch(cache, spec.batch_loader, 0)
+    leaving[#leaving + 1] = batch
+  end
+  return add(batch, key, spec), "load"
+end
+
+-- Memory's answers; the keys it has none for are returned as a list.
+local function from_memory(cache, keys, spec, values, sources)
+  local store = cache.store
+  local handle, missing = store.handle, {}
+  local has_loader = spec.loader or spec.batch_loader
+  for i = 1, #keys do
+    local key = keys[i]
+    if sources[key] == nil then
+      local s, n = identity(key)
+      local slot = spec.use_cache == false and STALE + 1 or C.perigee_store_get(handle, 0, s, n)
+      if slot >= 0 then
+        values[key], sources[key] = store:value(slot), "memory"
+      else
+        if slot <= STALE then store.view.misses = store.view.misses + 1 end
+        sources[key] = "miss"
+        if has_loader then missing[#missing + 1] = key end
+      end
+    end
+  end
+  return missing
+end
+
+-- A stale value that may be served while its refresh runs: found, value.
+local function stale_meanwhile(cache, key)
+  if cache.stale_while_revalidate == 0 then return false end
+  local slot = cache.store:find(key)
+  if slot > STALE then return false end
+  slot = STALE - slot
+  if -C.perigee_store_ttl(cache.store.handle, slot) >= cache.stale_while_revalidate * 1000 then
+    return false
+  end
+  return true, cache.store:value(slot)
+end
+
+-- Begins a load for each missing key; fills in what may be served stale at once.
+local function begin_all(cache, missing, spec, values, sources)
+  local waiting, leaving = {}, {}
+  for i = 1, #missing do
+    local key = missing[i]
+    local found, value = stale_meanwhile(cache, key)
+    local record, source = begin_missing(cache, key, spec, leaving)
+    if source == "wait" then cache.coalesced = cache.coalesced + 1 end
+    if found then
+      load.count_stale(cache)
+      values[key], sources[key] = value, "stale"
+    else
+      sources[key] = source
+      waiting[#waiting + 1] = record
+    end
+  end
+  for i = 1, #leaving do depart(leaving[i]) end
+  return waiting
+end
+
+local function collect(waiting, spec, values, errors, sources)
+  local port = context.port
+  local deadline = port.now() + (spec.timeout or math.huge)
+  for i = 1, #waiting do
+    local record = waiting[i]
+    local key = record.key
+    local value, err
+    if record.done or load.wait(record, deadline - port.now()) then
+      value, err, sources[key] = load.outcome(record, sources[key], spec.use_cache ~= false)
+    else
+      err = "timeout"
+    end
+    values[key] = value
+    if err ~= nil then
+      errors = errors or {}
+      errors[key] = err
+    end
+  end
+  return errors
+end
+
+--- `cache:get_many`, after its arguments were checked.
+-- @tparam table cache the cache
+-- @tparam table keys list of keys
+-- @tparam table spec options of the call
+-- @treturn table values by key
+-- @treturn table|nil errors by key
+-- @treturn table sources by key
+function _M.get_many(cache, keys, spec)
+  local values, sources = {}, {}
+  local missing = from_memory(cache, keys, spec, values, sources)
+  if #missing == 0 then return values, nil, sources end
+  local waiting = begin_all(cache, missing, spec, values, sources)
+  return values, collect(waiting, spec, values, nil, sources), sources
+end
+
+return _M

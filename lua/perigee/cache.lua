@@ -1,0 +1,444 @@
+-- SPDX-License-Identifier: MIT
+--- The cache: one store, its loads and its batches behind one set of methods.
+--
+-- The hit path is `get` down to its first return: one C call and two table reads, compiled, with
+-- no garbage. Everything else may be slower and says so by being elsewhere: `load`, `batch`,
+-- `inspection`.
+-- @classmod perigee.cache
+
+local C = require("perigee.lib").core
+local batch = require "perigee.batch"
+local bit = require "bit"
+local copying = require "perigee.copying"
+local events = require "perigee.events"
+local flight = require "perigee.flight"
+local inspection = require "perigee.inspection"
+local load = require "perigee.load"
+local metrics = require "perigee.metrics"
+local options = require "perigee.options"
+local runtime = require "perigee.runtime"
+local store_face = require "perigee.store"
+local tags = require "perigee.tags"
+local warmup = require "perigee.warmup"
+
+local band, rshift = bit.band, bit.rshift
+local kinds, is_callable = options.kinds, options.is_callable
+local handlers = events.handlers
+local identity, STALE = store_face.identity, store_face.STALE
+local SEGMENT_BITS, SEGMENT_MASK = store_face.SEGMENT_BITS, store_face.SEGMENT_MASK
+local store_get = C.perigee_store_get
+
+local _M = {}
+local mt = { __index = _M, __name = "perigee.cache" }
+
+runtime.on_turn(function() return store_face.turn(C.perigee_clock_now(runtime.clock)) end)
+
+local NEW = {
+  name = kinds.name,
+  maxsize = kinds.bound,
+  default_ttl = kinds.duration,
+  neg_ttl = kinds.neg_duration,
+  ttl_jitter = kinds.fraction,
+  stale_while_revalidate = kinds.grace,
+  stale_if_error = kinds.grace,
+  load_timeout = kinds.duration,
+  batch_window_ms = kinds.milliseconds,
+  max_batch_size = kinds.count,
+  policy = options.one_of { "auto", "s3fifo", "lru", "wtinylfu", "sieve", "fifo" },
+  maxweight = kinds.weight,
+  weigh = kinds.callable,
+  copy = kinds.boolean,
+  on_evict = kinds.callable,
+}
+
+local GET = {
+  loader = kinds.callable,
+  batch_loader = kinds.callable,
+  ttl = kinds.duration,
+  neg_ttl = kinds.neg_duration,
+  tags = tags.LIST,
+  timeout = kinds.duration,
+  use_cache = kinds.boolean,
+}
+
+local SET = { ttl = kinds.duration, tags = tags.LIST, write_remote = kinds.boolean }
+
+local KEY = "a string, a number (not NaN) or a boolean; perigee.key(...) makes a key of other values"
+
+local function is_key(key)
+  local kind = type(key)
+  return kind == "string" or kind == "number" and key == key or kind == "boolean"
+end
+
+local function check_key(where, key)
+  if not is_key(key) then options.fail(where, "key", KEY, key, 3) end
+end
+
+local number = 0
+
+--- Makes a cache. Options: see `docs/api.md`, section 1.
+-- @tparam[opt] table opts options
+-- @treturn perigee.cache the cache
+-- @raise on an unknown option or a value it does not take; on a name that is in use
+function _M.new(opts)
+  opts = opts or {}
+  options.argument("perigee.new", "opts", kinds.list, opts, 2)
+  options.check("perigee.new", opts, NEW, 2)
+  if (opts.maxweight == nil) ~= (opts.weigh == nil) then
+    error("perigee.new: options \"maxweight\" and \"weigh\" go together", 2)
+  end
+  local swr, sie = opts.stale_while_revalidate or 0, opts.stale_if_error or 0
+  number = number + 1
+  local self = setmetatable({
+    number = number,
+    name = opts.name,
+    version = 0,     -- how often it was cleared
+    loading = 0,     -- loads that run
+    tagged = false,  -- whether any tag was ever used
+    closed = false,
+    open = {},       -- open batches by batch loader
+    maxsize = opts.maxsize or 128,
+    default_ttl = opts.default_ttl or math.huge,
+    neg_ttl = opts.neg_ttl,
+    stale_while_revalidate = swr,
+    stale_if_error = sie,
+    load_timeout = opts.load_timeout or math.huge,
+    batch_window = (opts.batch_window_ms or 5) / 1000,
+    max_batch_size = opts.max_batch_size or 100,
+    weigh = opts.weigh,
+    copy = opts.copy or false,
+  }, mt)
+  self.store = store_face.new({
+    name = opts.name,
+    maxsize = self.maxsize,
+    maxweight = opts.maxweight or math.huge,
+    grace = math.max(swr, sie),
+    ttl_jitter = opts.ttl_jitter or 0,
+    policy = opts.policy or "auto",
+    on_evict = opts.on_evict,
+  }, runtime.clock)
+  inspection.reset_counters(self)
+  if self.copy then copying.wrap(self, _M) end
+  metrics.register(self, 2)
+  return self
+end
+
+--- How the cache is called in messages.
+-- @treturn string
+function _M:describe()
+  return self.name and ("cache %q"):format(self.name) or "an unnamed cache"
+end
+
+-- Reading ---------------------------------------------------------------------------------
+
+-- A call of `get` whose key memory does not answer.
+local function get_missing(self, key, slot, starter, loader, spec)
+  if slot <= STALE then
+    if loader then return load.stale(self, key, STALE - slot, starter, loader, spec) end
+    self.store.view.misses = self.store.view.misses + 1
+  end
+  if not loader then return nil, nil, "miss" end
+  return load.through(self, key, nil, starter, loader, spec)
+end
+
+local function check_get(where, opts)
+  options.argument(where, "opts", kinds.list, opts, 4)
+  options.check(where, opts, GET, 4)
+  if opts.loader and opts.batch_loader then
+    error(where .. ": give either option \"loader\" or option \"batch_loader\"", 4)
+  end
+end
+
+-- Any call of `get` but the plain ones: other keys, options, callable tables, mistakes.
+local function get_any(self, key, opts)
+  check_key("cache:get", key)
+  local loader, spec, starter = opts, false, load.start
+  if opts ~= nil and not is_callable(opts) then
+    check_get("cache:get", opts)
+    spec, loader = opts, opts.loader
+    if opts.batch_loader then loader, starter = opts.batch_loader, batch.start end
+    if opts.use_cache == false then
+      if not loader then error("cache:get: use_cache = false needs a loader", 3) end
+      return load.fresh(self, key, starter, loader, spec)
+    end
+  end
+  local s, n = identity(key)
+  local slot = store_get(self.store.handle, 0, s, n)
+  if slot >= 0 then return self.store:value(slot), nil, "memory" end
+  return get_missing(self, key, slot, starter, loader, spec)
+end
+
+--- The value of a key, loaded if it is not there.
+-- @tparam string|number|boolean key the key
+-- @tparam[opt] function|table opts `loader(key) -> value [, err [, hints]]`, or options: `loader`,
+--   `batch_loader(keys) -> results [, errors]`, `ttl`, `neg_ttl`, `tags`, `timeout` (seconds),
+--   `use_cache` (`false`: a fresh load)
+-- @return value
+-- @return err what the loader returned beside it; `"timeout"`
+-- @treturn string source: `"memory"`, `"stale"`, `"load"`, `"wait"` or `"miss"`
+-- @raise what the loader raises, the same object in every caller that waited; a cycle of loads
+function _M:get(key, opts)
+  local kind = type(opts)
+  if type(key) == "string" and (kind == "nil" or kind == "function") then
+    local store = self.store
+    local slot = store_get(store.handle, 0, key, 0)
+    if slot >= 0 then
+      return store.values[rshift(slot, SEGMENT_BITS)][band(slot, SEGMENT_MASK)], nil, "memory"
+    end
+    return get_missing(self, key, slot, load.start, opts, false)
+  end
+  return get_any(self, key, opts)
+end
+
+--- The values of many keys: one batch, no window.
+-- @tparam table keys list of keys
+-- @tparam[opt] table opts as for `get`
+-- @treturn table values by key
+-- @treturn table|nil errors by key; nil when there are none
+-- @treturn table sources by key
+-- @raise what the loader raises
+function _M:get_many(keys, opts)
+  options.argument("cache:get_many", "keys", kinds.list, keys, 2)
+  for i = 1, #keys do
+    if not is_key(keys[i]) then
+      options.fail("cache:get_many", ("keys[%d]"):format(i), KEY, keys[i], 2)
+    end
+  end
+  if opts == nil then
+    opts = {}
+  elseif is_callable(opts) then
+    opts = { batch_loader = opts }
+  end
+  check_get("cache:get_many", opts)
+  return batch.get_many(self, keys, opts)
+end
+
+--- A fresh load, which starts after this call; the old value stays until it succeeds.
+-- @tparam string|number|boolean key the key
+-- @tparam function|table loader as for `get`
+-- @return as `get`
+function _M:refresh(key, loader)
+  check_key("cache:refresh", key)
+  local spec, starter = false, load.start
+  if not is_callable(loader) then
+    check_get("cache:refresh", loader)
+    spec, loader = loader, loader.loader
+    if spec.batch_loader then loader, starter = spec.batch_loader, batch.start end
+    if not loader then error("cache:refresh: a loader is needed", 2) end
+  end
+  return load.fresh(self, key, starter, loader, spec)
+end
+
+-- Writing ---------------------------------------------------------------------------------
+
+-- What runs for a key must not overwrite what is done to it now.
+local function fence(self, key)
+  if self.loading == 0 then return end
+  local s, n = identity(key)
+  flight.fence(self.number, s, n)
+end
+
+local function tell(self)
+  if self.store.queued > 0 then self.store:tell() end
+end
+
+local function check_set(where, opts)
+  if opts == nil then return nil, nil end
+  if type(opts) == "number" then
+    return options.argument(where, "ttl", kinds.duration, opts, 3), nil
+  end
+  if type(opts) ~= "table" then
+    options.fail(where, "the last argument", "a ttl (seconds > 0) or a table of options", opts, 3)
+  end
+  options.check(where, opts, SET, 3)
+  return opts.ttl, opts.tags
+end
+
+local function write(self, key, value, ttl, list)
+  fence(self, key)
+  if list and #list > 0 then self.tagged = true else list = nil end
+  local lifetime = ttl or load.lifetime(self, value, false, nil)
+  local replaced, slot = load.keep(self, key, value, lifetime, list)
+  if replaced and slot then C.perigee_store_promote(self.store.handle, slot) end
+end
+
+--- Stores a value.
+-- @tparam string|number|boolean key the key
+-- @param value anything; nil means "there is none"
+-- @tparam[opt] number|table opts ttl in seconds, or `{ ttl =, tags =, write_remote = }`
+-- @treturn boolean true
+function _M:set(key, value, opts)
+  check_key("cache:set", key)
+  local ttl, list = check_set("cache:set", opts)
+  write(self, key, value, ttl, list)
+  tell(self)
+  return true
+end
+
+--- Stores a value if the key is absent.
+-- @tparam string|number|boolean key the key
+-- @param value anything
+-- @tparam[opt] number|table opts as for `set`
+-- @treturn boolean whether it was stored
+function _M:add(key, value, opts)
+  check_key("cache:add", key)
+  local ttl, list = check_set("cache:add", opts)
+  if self.store:find(key) >= 0 then return false end
+  write(self, key, value, ttl, list)
+  tell(self)
+  return true
+end
+
+--- Stores many values.
+-- @tparam table map values by key
+-- @tparam[opt] number|table opts as for `set`
+-- @treturn boolean true
+function _M:set_many(map, opts)
+  options.argument("cache:set_many", "map", { "a table of values by key", kinds.list[2] }, map, 2)
+  local ttl, list = check_set("cache:set_many", opts)
+  for key in pairs(map) do check_key("cache:set_many", key) end
+  for key, value in pairs(map) do write(self, key, value, ttl, list) end
+  tell(self)
+  return true
+end
+
+local NUMBER = { "a number", function(v) return type(v) == "number" end }
+
+--- Adds to a number, in memory. An absent key begins at `initial`, with a lifetime of its own; a
+-- present one keeps its lifetime.
+-- @tparam string|number|boolean key the key
+-- @tparam number by how much
+-- @tparam[opt=0] number initial where an absent key begins
+-- @tparam[opt] number ttl seconds, for an absent key; default: `default_ttl`
+-- @treturn number the sum
+-- @raise when the value there is no number
+function _M:incr(key, by, initial, ttl)
+  check_key("cache:incr", key)
+  options.argument("cache:incr", "by", NUMBER, by, 2)
+  if initial ~= nil then options.argument("cache:incr", "initial", NUMBER, initial, 2) end
+  if ttl ~= nil then options.argument("cache:incr", "ttl", kinds.duration, ttl, 2) end
+  local store = self.store
+  local slot = store:find(key)
+  if slot < 0 then
+    local sum = (initial or 0) + by
+    write(self, key, sum, ttl, nil)
+    tell(self)
+    return sum
+  end
+  local value = store:value(slot)
+  if type(value) ~= "number" then
+    options.fail("cache:incr", "the value of the key", "a number", value, 2)
+  end
+  fence(self, key)
+  store.values[rshift(slot, SEGMENT_BITS)][band(slot, SEGMENT_MASK)] = value + by
+  C.perigee_store_promote(store.handle, slot)
+  return value + by
+end
+
+--- Forgets a key. Loads of it that run now are not kept.
+-- @tparam string|number|boolean key the key
+-- @treturn boolean true
+function _M:delete(key)
+  check_key("cache:delete", key)
+  fence(self, key)
+  self.store:delete(key)
+  if handlers.invalidate then
+    events.emit("invalidate", { cache = self.name or "", key = key })
+  end
+  tell(self)
+  return true
+end
+
+--- Forgets everything and resets the metrics.
+-- @treturn boolean true
+function _M:clear()
+  self.version = self.version + 1
+  self.store:clear()
+  inspection.reset_counters(self)
+  if handlers.invalidate then
+    events.emit("invalidate", { cache = self.name or "", all = true })
+  end
+  tell(self)
+  return true
+end
+
+--- Forgets the entries under one or more tags.
+-- @param ... tags: paths split at `:`, or lists of parts
+-- @treturn boolean true
+function _M:invalidate_tags(...)
+  local list = { ... }
+  for i = 1, select("#", ...) do
+    options.argument("cache:invalidate_tags", ("argument %d"):format(i), tags.TAG, list[i], 2)
+  end
+  local store = self.store
+  self.tagged = true
+  for i = 1, #list do store:write_tag(list[i]) end
+  if handlers.invalidate then
+    events.emit("invalidate", { cache = self.name or "", tags = list })
+  end
+  if store.on_evict or handlers.evict then store:reclaim() end
+  tell(self)
+  return true
+end
+
+--- Gives a live entry a new lifetime.
+-- @tparam string|number|boolean key the key
+-- @tparam number ttl seconds
+-- @treturn boolean whether there is one
+function _M:touch(key, ttl)
+  check_key("cache:touch", key)
+  options.argument("cache:touch", "ttl", kinds.duration, ttl, 2)
+  local s, n = identity(key)
+  return C.perigee_store_touch(self.store.handle, 0, s, n, ttl * 1000) == 1
+end
+
+--- Changes the bound on entries; what is too much goes at once.
+-- @tparam number maxsize entries, or math.huge
+function _M:resize(maxsize)
+  options.argument("cache:resize", "maxsize", kinds.bound, maxsize, 2)
+  self.maxsize = maxsize
+  self.store:resize(maxsize)
+  tell(self)
+end
+
+--- Loads many keys side by side, each with its own loader; present keys are skipped.
+-- @tparam table loaders `{ [key] = loader }`
+-- @tparam[opt] table opts `{ concurrency = 16 }`
+-- @treturn true|nil true, or nil when a load failed
+-- @treturn table errors by key
+function _M:warmup(loaders, opts)
+  return warmup.run(self, loaders, opts)
+end
+
+--- Saves to the backup. Without one there is nothing to do.
+-- @treturn number how many entries were saved
+function _M:save_to_backup() -- luacheck: ignore self
+  return 0
+end
+
+--- Loads from the backup. Without one there is nothing to do.
+-- @treturn number how many entries were loaded
+function _M:load_from_backup() -- luacheck: ignore self
+  return 0
+end
+
+local closed_mt = { __name = "perigee.cache", __index = function(self, method)
+  error(("cache:%s: %s is closed"):format(method, self:describe()), 2)
+end }
+
+--- Ends the cache: its entries are dropped, its name is free, later calls raise.
+function _M:close()
+  local name = self:describe()
+  self.closed = true
+  self.version = self.version + 1
+  self.store.on_evict = false
+  self.store:clear()
+  metrics.forget(self)
+  self.describe = function() return name end
+  setmetatable(self, closed_mt)
+end
+
+_M.peek, _M.contains, _M.ttl = inspection.peek, inspection.contains, inspection.ttl
+_M.entries, _M.get_metrics = inspection.entries, inspection.get_metrics
+
+return _M

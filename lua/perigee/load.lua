@@ -1,0 +1,345 @@
+-- SPDX-License-Identifier: MIT
+--- Loading a value: one load per key, kept only if nothing was written meanwhile.
+--
+-- A load's *record* is shared by all who wait for it:
+--
+--     cache, key, loader, spec   what it loads (spec: the options of the `get` that began it, or false)
+--     began                      version of the cache's tags when it began
+--     since                      when it began, seconds
+--     done, ok, value, err       its result; ok = false: `value` is what the loader raised
+--     outdated                   a tag of its result was written while it ran
+-- @module perigee.load
+
+local C = require("perigee.lib").core
+local context = require "perigee.context"
+local copying = require "perigee.copying"
+local events = require "perigee.events"
+local flight = require "perigee.flight"
+local options = require "perigee.options"
+local store_face = require "perigee.store"
+local tags = require "perigee.tags"
+
+local handlers = events.handlers
+local identity = store_face.identity
+local STALE = store_face.STALE
+
+local _M = {}
+
+-- How long a value is kept: seconds, or false for not at all.
+local function lifetime(cache, value, spec, hint_ttl)
+  local asked = spec and spec.ttl or cache.default_ttl
+  if value ~= nil then return hint_ttl or asked end
+  local neg = spec and spec.neg_ttl
+  if neg == nil then neg = cache.neg_ttl end
+  if neg == false then return false end
+  return hint_ttl or neg or asked
+end
+_M.lifetime = lifetime
+
+local function weight_of(cache, key, value)
+  local weigh = cache.weigh
+  if not weigh then return 0 end
+  local weight = weigh(key, value)
+  if type(weight) ~= "number" or not (weight >= 0) then
+    options.fail("perigee.new", "the result of option \"weigh\"", "a number >= 0", weight, 1)
+  end
+  return weight
+end
+
+--- Puts a value into the cache's store, tagged. Tells nobody yet: the caller runs `store:tell`.
+-- @tparam table cache the cache
+-- @param key its key
+-- @param value the value
+-- @tparam number|false ttl seconds, or false: only forget what is there
+-- @tparam table|nil list tags of the entry
+-- @treturn boolean whether a value was replaced
+function _M.keep(cache, key, value, ttl, list)
+  local store = cache.store
+  if not ttl then return store:delete(key) end
+  local weight = weight_of(cache, key, value)
+  local slot, replaced = store:put(key, value, ttl * 1000, weight)
+  if slot >= 0 and list then store:tag(slot, list) end
+  if store.view.gone_count > 0 then store:drain() end
+  return replaced, slot
+end
+
+local function tell_landed(record, failed, seconds)
+  local cache = record.cache
+  if failed and handlers.load_error then
+    local err = record.err
+    if not record.ok then err = record.value end
+    events.emit("load_error",
+      { cache = cache.name or "", key = record.key, seconds = seconds, err = err })
+  elseif not failed and handlers.load then
+    events.emit("load", { cache = cache.name or "", key = record.key, seconds = seconds })
+  end
+end
+
+-- What the loader said about its value: ttl, tags, whether to keep it. A string is no hint.
+local function read_hints(hints)
+  local kind = type(hints)
+  if kind == "number" then return hints, nil, true end
+  if kind == "table" then return hints.ttl, hints.tags, hints.cache ~= false end
+  return nil, nil, true
+end
+
+local function check_hints(ttl, list)
+  if ttl ~= nil then
+    options.argument("loader", "hints.ttl", options.kinds.duration, ttl, 0)
+  end
+  if list ~= nil then options.argument("loader", "hints.tags", tags.LIST, list, 0) end
+end
+
+-- The tags of the entry: those of the call and those that the loader learned.
+local function all_tags(spec, learned)
+  local asked = spec and spec.tags
+  if not learned then return asked end
+  if not asked then return learned end
+  local list = {}
+  for i = 1, #asked do list[i] = asked[i] end
+  for i = 1, #learned do list[#list + 1] = learned[i] end
+  return list
+end
+
+-- Stores the value of a load that succeeded, or says why not.
+local function store_result(record, keep, ttl, list)
+  local cache, store = record.cache, record.cache.store
+  if list and not store:may_keep(list, record.began) then
+    keep, record.outdated = false, list
+  end
+  if keep and not cache.closed then
+    _M.keep(cache, record.key, record.value, ttl, list)
+  elseif ttl and (store.on_evict or handlers.evict) then
+    store:left(record.key, record.value, "rejected")
+  end
+end
+
+local function settle(record, hints)
+  local cache = record.cache
+  local hint_ttl, learned, wanted = read_hints(hints)
+  check_hints(hint_ttl, learned)
+  local ttl = wanted and lifetime(cache, record.value, record.spec, hint_ttl)
+  local value = cache.copy and copying.copy(record.value)
+  if value then record.value = value end
+  local keep = flight.land(record, true)
+  store_result(record, keep, ttl, all_tags(record.spec, learned))
+end
+
+--- Ends a load with what its loader gave.
+-- @tparam table record the load
+-- @tparam boolean ok false: `value` is what it raised
+-- @param value as returned
+-- @param err as returned
+-- @param hints as returned
+function _M.land(record, ok, value, err, hints)
+  if record.done then return end -- it took too long, and its callers have gone
+  local cache = record.cache
+  local failed = not ok or value == nil and err ~= nil
+  local seconds = context.port.now() - record.since
+  record.ok, record.value, record.err = ok, value, err
+  cache.loads, cache.load_seconds = cache.loads + 1, cache.load_seconds + seconds
+  if not failed then
+    local settled, why = pcall(settle, record, hints)
+    if not settled then
+      record.ok, record.value, record.err, failed = false, why, nil, true
+    end
+  end
+  if failed then cache.load_errors = cache.load_errors + 1 end
+  if not record.done then flight.land(record, false) end
+  if handlers.load or handlers.load_error then tell_landed(record, failed, seconds) end
+  if cache.store.queued > 0 then cache.store:tell() end
+end
+
+local function run(record)
+  _M.land(record, pcall(record.loader, record.key))
+end
+
+local function abandon(record)
+  _M.land(record, false, "cancelled")
+end
+
+--- A new record; the load begins when `flight.begin` has it.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam function|nil loader its loader
+-- @tparam table|false spec options of the call
+-- @treturn table the record
+function _M.record(cache, key, loader, spec)
+  return {
+    id = 0, outer = 0, cache = cache, key = key, loader = loader, spec = spec,
+    began = cache.tagged and cache.store:tag_version() or 0, since = context.port.now(),
+    done = false, ok = false, value = nil, err = nil, outdated = false, abandon = abandon,
+  }
+end
+
+--- Gives a load up that took longer than `load_timeout`.
+-- @tparam table record the load
+function _M.give_up(record)
+  _M.land(record, true, nil, "timeout")
+end
+
+--- The running load of a key that may be joined: not one that has taken too long, nor one whose
+-- known tags were written since it began.
+-- @tparam table cache the cache
+-- @param key the key
+-- @treturn table|nil its record
+function _M.joinable(cache, key)
+  if cache.loading == 0 then return nil end
+  local s, n = identity(key)
+  local record = flight.find(cache.number, s, n, cache.version)
+  if not record then return nil end
+  if context.port.now() - record.since >= cache.load_timeout then
+    _M.give_up(record)
+    return nil
+  end
+  local list = record.spec and record.spec.tags
+  if list and not cache.store:may_keep(list, record.began) then
+    flight.detach(record)
+    return nil
+  end
+  return record
+end
+
+--- Starts a load of its own for a key.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam function loader its loader
+-- @tparam table|false spec options of the call
+-- @treturn table its record, which may be done already
+function _M.start(cache, key, loader, spec)
+  local record = _M.record(cache, key, loader, spec)
+  local s, n = identity(key)
+  flight.begin(record, s, n, 0)
+  flight.start(record, run)
+  return record
+end
+
+-- The old value of a key whose load failed, while stale_if_error lasts: found, value.
+local function stale_value(cache, key)
+  if cache.stale_if_error == 0 then return false end
+  local slot = cache.store:find(key)
+  if slot > STALE then return false end
+  slot = STALE - slot
+  local age = -C.perigee_store_ttl(cache.store.handle, slot)
+  if age >= cache.stale_if_error * 1000 then return false end
+  return true, cache.store:value(slot)
+end
+
+--- Counts a value served after its deadline to a caller who had been counted as a miss.
+-- @tparam table cache the cache
+local function count_stale(cache)
+  local view = cache.store.view
+  view.hits, view.misses = view.hits + 1, view.misses - 1
+  cache.stale_hits = cache.stale_hits + 1
+end
+_M.count_stale = count_stale
+
+--- What a load's result means to one caller, as `cache:get` returns it.
+-- @tparam table record a load that is done
+-- @tparam string source `"load"` or `"wait"`
+-- @tparam boolean counted whether the caller was counted as a miss
+-- @return value, err, source
+-- @raise what the loader raised
+function _M.outcome(record, source, counted)
+  local failed = not record.ok or record.value == nil and record.err ~= nil
+  if not failed then return record.value, record.err, source end
+  if counted then
+    local found, value = stale_value(record.cache, record.key)
+    if found then
+      count_stale(record.cache)
+      return value, nil, "stale"
+    end
+  end
+  if not record.ok then error(record.value, 0) end
+  return nil, record.err, source
+end
+
+--- Waits for a load as long as the caller's patience and `load_timeout` allow.
+-- @tparam table record the load
+-- @tparam number patience seconds
+-- @treturn boolean whether the load is done
+function _M.wait(record, patience)
+  local limit = record.cache.load_timeout
+  if limit < math.huge then
+    limit = limit - (context.port.now() - record.since)
+  end
+  if flight.wait(record, math.min(limit, patience)) then return true end
+  if limit <= patience then _M.give_up(record) end
+  return record.done
+end
+
+--- Gets a value from the running load of a key, or from a new one.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam table|nil record the load to wait for; nil: join or start one
+-- @tparam function starter `starter(cache, key, loader, spec)` starts a load, returns its record
+-- @tparam function loader its loader
+-- @tparam table|false spec options of the call
+-- @return value, err, source
+function _M.through(cache, key, record, starter, loader, spec)
+  local arrived = cache.tagged and cache.store:tag_version() or 0
+  local counted = record == nil
+  local source = "load"
+  record = record or _M.joinable(cache, key)
+  if not record then
+    record = starter(cache, key, loader, spec)
+  elseif counted then
+    source = "wait"
+    cache.coalesced = cache.coalesced + 1
+  end
+  if not record.done and not _M.wait(record, spec and spec.timeout or math.huge) then
+    return nil, "timeout", source
+  end
+  if record.outdated and source == "wait" and cache.store:may_keep(record.outdated, arrived) then
+    -- It began before a write that this caller came after: not for him.
+    return _M.through(cache, key, nil, starter, loader, spec)
+  end
+  return _M.outcome(record, source, counted)
+end
+
+-- Starts a refresh that nobody waits for, unless one runs.
+local function refresh_behind(cache, key, starter, loader, spec)
+  if _M.joinable(cache, key) then return nil end
+  return starter(cache, key, loader, spec)
+end
+
+--- Answers a caller who found an expired value that is still kept.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam number slot its slot
+-- @tparam function starter as for `through`
+-- @tparam function loader its loader
+-- @tparam table|false spec options of the call
+-- @return value, err, source
+function _M.stale(cache, key, slot, starter, loader, spec)
+  local store, view = cache.store, cache.store.view
+  view.misses = view.misses + 1
+  local age = -C.perigee_store_ttl(store.handle, slot)
+  if age >= cache.stale_while_revalidate * 1000 then
+    return _M.through(cache, key, nil, starter, loader, spec)
+  end
+  local value = store:value(slot)
+  local record = refresh_behind(cache, key, starter, loader, spec)
+  if record and record.done and context.port.name == "none" and record.ok
+    and not (record.value == nil and record.err ~= nil) then
+    return record.value, record.err, "load"
+  end
+  count_stale(cache)
+  return value, nil, "stale"
+end
+
+--- A fresh load that starts now; the old value stays until it succeeds.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam function starter as for `through`
+-- @tparam function loader its loader
+-- @tparam table|false spec options of the call
+-- @return value, err, source
+function _M.fresh(cache, key, starter, loader, spec)
+  local own = flight.running_for(cache, key)
+  if own then flight.raise_cycle(own) end
+  local record = starter(cache, key, loader, spec)
+  return _M.through(cache, key, record, starter, loader, spec)
+end
+
+return _M

@@ -1,0 +1,373 @@
+-- SPDX-License-Identifier: MIT
+--- The Lua half of a store: C decides who lives, this holds what lives.
+--
+-- C hands out slots; `keys[slot]` anchors the key (its address is its identity in C) and
+-- `values[slot]` holds the value. Both are kept in segments of 4,096 slots: a collector step
+-- walks one segment at most, and a full store never rehashes a table.
+--
+-- The order that keeps this safe: C forgets a key first; then key and value are taken out of
+-- their slot; then C may use the slot again. New key and value are assigned at once after `put`,
+-- with no allocation in between, since an allocation may run a finalizer, which may use this
+-- very store. User code (`on_evict`) runs from a queue, when all of that is over.
+-- @module perigee.store
+
+local bit = require "bit"
+local ffi = require "ffi"
+local new_table = require "table.new"
+
+local C = require("perigee.lib").core
+local events = require "perigee.events"
+local log = require "perigee.log"
+
+local band, rshift = bit.band, bit.rshift
+local handlers = events.handlers
+
+local SEGMENT_BITS = 12
+local SEGMENT = 2 ^ SEGMENT_BITS
+local MASK = SEGMENT - 1
+local MISS, AGAIN, STALE = C.PERIGEE_MISS, C.PERIGEE_AGAIN, C.PERIGEE_STALE
+local STEP = 4096 -- entries looked at by one step of a loop turn
+
+local POLICIES = {
+  fifo = C.PERIGEE_POLICY_FIFO,
+  lru = C.PERIGEE_POLICY_LRU,
+  sieve = C.PERIGEE_POLICY_SIEVE,
+  s3fifo = C.PERIGEE_POLICY_S3FIFO,
+  wtinylfu = C.PERIGEE_POLICY_S3FIFO,
+  auto = C.PERIGEE_POLICY_S3FIFO,
+}
+
+local REASONS = {
+  [C.PERIGEE_GONE_SIZE] = "size",
+  [C.PERIGEE_GONE_EXPIRED] = "expired",
+  [C.PERIGEE_GONE_REPLACED] = "replaced",
+  [C.PERIGEE_GONE_DELETED] = "deleted",
+  [C.PERIGEE_GONE_CLEARED] = "cleared",
+  [C.PERIGEE_GONE_INVALIDATED] = "invalidated",
+}
+
+-- Booleans are keys by the address of a constant.
+local BOOLEANS = { [true] = C.perigee_core_bool(1), [false] = C.perigee_core_bool(0) }
+
+local _M = {}
+local mt = { __index = _M, __name = "perigee.store" }
+
+--- Every store that may have something to reclaim, for the turns of a loop.
+local living, cursor = setmetatable({}, { __mode = "v" }), 0
+local living_count = 0
+
+--- The identity of a key, as C takes it.
+-- @tparam string|number|boolean key checked before
+-- @return the string or address that stands for it, or nil
+-- @treturn number the number, or 0
+function _M.identity(key)
+  local kind = type(key)
+  if kind == "string" then return key, 0 end
+  if kind == "number" then return nil, key end
+  return BOOLEANS[key], 0
+end
+
+local identity = _M.identity
+
+--- Makes an empty store.
+-- @tparam table opts `maxsize`, `maxweight`, `grace` (seconds), `ttl_jitter`, `policy`, `on_evict`,
+--   `name`; checked before
+-- @tparam cdata clock the `perigee_clock` that entries expire by
+-- @treturn table the store
+function _M.new(opts, clock)
+  local config = ffi.new("perigee_store_config", {
+    max_entries = opts.maxsize,
+    max_weight = opts.maxweight,
+    grace_ms = opts.grace * 1000,
+    jitter = opts.ttl_jitter,
+    policy = POLICIES[opts.policy],
+  })
+  local tags = ffi.gc(C.perigee_tags_new(), C.perigee_tags_free)
+  local handle = tags ~= nil and C.perigee_store_new(config, clock, tags)
+  if not handle or handle == nil then error("perigee.new: out of memory", 0) end
+  local borrowed = { tags, clock } -- by the C store: alive until its finalizer has run
+  local self = setmetatable({
+    name = opts.name or "",
+    handle = ffi.gc(handle, function(store)
+      C.perigee_store_free(store)
+      borrowed[1], borrowed[2] = nil, nil
+    end),
+    tags = tags,
+    view = C.perigee_store_get_view(handle),
+    keys = {},
+    values = {},
+    slots = 0, -- how many slots have a place in `keys` and `values`
+    first_segment = math.min(SEGMENT, math.max(opts.maxsize, 1)),
+    on_evict = opts.on_evict or false,
+    queue = {}, -- key, value, reason of values that left, to be told to on_evict
+    queued = 0,
+    telling = false,
+  }, mt)
+  living_count = living_count + 1
+  living[living_count] = self
+  -- The collector sees a pointer only: let it work as if the native memory were its own.
+  collectgarbage("step", math.floor(tonumber(C.perigee_store_bytes(handle)) / 1024))
+  return self
+end
+
+local function add_segment(self)
+  local at = #self.keys > 0 and #self.keys + 1 or (self.keys[0] and 1 or 0)
+  local size = at == 0 and self.first_segment or SEGMENT
+  local keys, values = new_table(size, 0), new_table(size, 0)
+  self.values[at] = values
+  self.keys[at] = keys
+  self.slots = at * SEGMENT + size
+end
+
+--- The value in a slot.
+-- @tparam number slot as C returned it, before any other call
+function _M:value(slot)
+  return self.values[rshift(slot, SEGMENT_BITS)][band(slot, MASK)]
+end
+
+--- The key in a slot.
+-- @tparam number slot as C returned it, before any other call
+function _M:key(slot)
+  return self.keys[rshift(slot, SEGMENT_BITS)][band(slot, MASK)]
+end
+
+--- Tells `on_evict` and the listeners that a value left. Nothing is called before `tell`.
+-- @param key its key
+-- @param value the value
+-- @tparam string reason as `on_evict` gets it
+function _M:left(key, value, reason)
+  local queue, n = self.queue, self.queued
+  queue[n + 1], queue[n + 2], queue[n + 3] = key, value, reason
+  if value == nil then queue[n + 2] = queue end -- a mark for nil: it may not leave a hole
+  self.queued = n + 3
+end
+
+local function call_on_evict(self, key, value, reason)
+  local ok, err = xpcall(self.on_evict, debug.traceback, key, value, reason)
+  if not ok then
+    log.error(("on_evict of cache %q failed for key %s: %s"):format(self.name, tostring(key), err))
+  end
+end
+
+--- Runs what `left` has queued. Calling back into the store is allowed; what that gives up is told
+-- by the same run, in order.
+function _M:tell()
+  if self.telling then return end
+  self.telling = true
+  local at = 0
+  while at < self.queued do
+    local queue = self.queue
+    local key, value, reason = queue[at + 1], queue[at + 2], queue[at + 3]
+    if value == queue then value = nil end
+    at = at + 3
+    if self.on_evict then call_on_evict(self, key, value, reason) end
+    if handlers.evict then
+      events.emit("evict", { cache = self.name, key = key, value = value, reason = reason })
+    end
+  end
+  self.queue, self.queued, self.telling = {}, 0, false
+end
+
+--- Takes the slots that C gave up out of Lua's hands.
+function _M:drain()
+  local view, handle = self.view, self.handle
+  local observed = self.on_evict or handlers.evict
+  while view.gone_count > 0 do
+    local at = view.gone_count - 1
+    local slot, reason = view.gone_slot[at], view.gone_reason[at]
+    local keys = self.keys[rshift(slot, SEGMENT_BITS)]
+    local values = self.values[rshift(slot, SEGMENT_BITS)]
+    local i = band(slot, MASK)
+    local key, value = keys[i], values[i]
+    keys[i], values[i] = nil, nil
+    C.perigee_store_release(handle)
+    if observed then self:left(key, value, REASONS[reason]) end
+  end
+end
+
+local function put_once(self, key, ttl_ms, weight)
+  local kind = type(key)
+  if kind == "string" then
+    return C.perigee_store_put(self.handle, 0, key, #key, 0, ttl_ms, weight)
+  elseif kind == "number" then
+    return C.perigee_store_put(self.handle, 0, nil, 0, key, ttl_ms, weight)
+  end
+  return C.perigee_store_put(self.handle, 0, BOOLEANS[key], 1, 0, ttl_ms, weight)
+end
+
+-- Room in Lua for every slot that C may hand out next, then a slot.
+local function take_slot(self, key, ttl_ms, weight)
+  local slot
+  repeat
+    if self.view.gone_count > 0 then self:drain() end
+    if self.view.high >= self.slots then add_segment(self) end
+    slot = put_once(self, key, ttl_ms, weight)
+  until slot ~= AGAIN
+  return slot
+end
+
+--- Stores a value.
+-- @tparam string|number|boolean key checked before
+-- @param value anything, nil too
+-- @tparam number ttl_ms lifetime in milliseconds, or infinity
+-- @tparam number weight 0 if entries are not weighed
+-- @treturn number the slot, until the next call; negative if it was not stored
+-- @treturn boolean whether a value of this key was replaced
+function _M:put(key, value, ttl_ms, weight)
+  local view = self.view
+  local slot = take_slot(self, key, ttl_ms, weight)
+  if slot < 0 then
+    self:drain()
+    return slot, false
+  end
+  local keys = self.keys[rshift(slot, SEGMENT_BITS)]
+  local values = self.values[rshift(slot, SEGMENT_BITS)]
+  local i = band(slot, MASK)
+  local displaced = view.displaced
+  if displaced ~= 0 and (self.on_evict or handlers.evict) then
+    local old_key, old_value = keys[i], values[i]
+    keys[i], values[i] = key, value
+    self:left(old_key, old_value, REASONS[displaced])
+  else
+    keys[i], values[i] = key, value
+  end
+  return slot, displaced == C.PERIGEE_GONE_REPLACED
+end
+
+--- Looks a key up without counting and without telling the policy.
+-- @tparam string|number|boolean key checked before
+-- @treturn number a slot, or a negative number: `MISS`, or `STALE` minus a stale slot
+function _M:find(key)
+  local s, n = identity(key)
+  return C.perigee_store_find(self.handle, 0, s, n)
+end
+
+--- Forgets a key.
+-- @tparam string|number|boolean key checked before
+-- @treturn boolean whether it was live
+function _M:delete(key)
+  local s, n = identity(key)
+  local found = C.perigee_store_del(self.handle, 0, s, n)
+  while found == AGAIN do
+    self:drain()
+    found = C.perigee_store_del(self.handle, 0, s, n)
+  end
+  self:drain()
+  return found == 1
+end
+
+--- Forgets everything, in constant time unless somebody wants to be told of each value.
+function _M:clear()
+  while C.perigee_store_clear(self.handle) == AGAIN do self:reclaim() end
+  if self.on_evict or handlers.evict then self:reclaim() end
+end
+
+--- The node of a tag: a path of parts split at `:`, or a list of parts.
+-- @tparam string|table tag checked before
+-- @treturn number the node, until the next call
+function _M:tag_node(tag)
+  local node
+  if type(tag) == "string" then
+    node = C.perigee_tags_path(self.tags, tag, #tag)
+  else
+    node = C.PERIGEE_TAG_ROOT
+    for i = 1, #tag do
+      node = C.perigee_tags_part(self.tags, node, tag[i], #tag[i])
+      if node < 0 then break end
+    end
+  end
+  if node < 0 then error("perigee: out of memory", 0) end
+  return node
+end
+
+--- Tags the entry just put.
+-- @tparam number slot from `put`
+-- @tparam table tags list of tags
+function _M:tag(slot, tags)
+  for i = 1, #tags do
+    if C.perigee_store_tag(self.handle, slot, self:tag_node(tags[i])) ~= 0 then
+      error("perigee: out of memory", 0)
+    end
+  end
+end
+
+--- Whether the result of a load that began at tag version `began` may be kept under these tags.
+-- @tparam table tags list of tags
+-- @tparam number began from `tag_version`
+-- @treturn boolean
+function _M:may_keep(tags, began)
+  for i = 1, #tags do
+    if C.perigee_tags_may_keep(self.tags, self:tag_node(tags[i]), began) == 0 then return false end
+  end
+  return true
+end
+
+--- The number of tag writes so far.
+function _M:tag_version()
+  return C.perigee_tags_version(self.tags)
+end
+
+--- Invalidates everything under a tag.
+-- @tparam string|table tag checked before
+function _M:write_tag(tag)
+  C.perigee_tags_write(self.tags, self:tag_node(tag))
+  C.perigee_store_invalidate(self.handle)
+end
+
+--- Reclaims all that is expired or dead, now.
+function _M:reclaim()
+  repeat
+    local more = C.perigee_store_step(self.handle, STEP)
+    self:drain()
+  until more == 0
+end
+
+--- Changes the bound on entries.
+-- @tparam number maxsize entries, or infinity
+function _M:resize(maxsize)
+  repeat
+    local result = C.perigee_store_resize(self.handle, maxsize)
+    self:drain()
+    if result == C.PERIGEE_NO_MEMORY then error("perigee: out of memory", 0) end
+  until result ~= AGAIN
+end
+
+-- Seconds until a store wants to be stepped; 0 when it still has work.
+local function turn_of(self, now_ms)
+  local due = C.perigee_store_due_ms(self.handle)
+  if due <= now_ms then
+    local more = C.perigee_store_step(self.handle, STEP)
+    self:drain()
+    if self.queued > 0 then self:tell() end
+    if more ~= 0 then return 0 end
+    due = C.perigee_store_due_ms(self.handle)
+  end
+  return math.max(0, due - now_ms) / 1000
+end
+
+local STORES_PER_TURN = 16
+
+--- One loop turn's share of reclaiming: a bounded number of entries of a bounded number of stores.
+-- @tparam number now_ms the clock
+-- @treturn number seconds until the next turn is wanted
+function _M.turn(now_ms)
+  local wanted = living_count > STORES_PER_TURN and 0.1 or math.huge
+  for _ = 1, math.min(STORES_PER_TURN, living_count) do
+    cursor = cursor % living_count + 1
+    local store = living[cursor]
+    if store then
+      wanted = math.min(wanted, turn_of(store, now_ms))
+    else
+      living[cursor] = living[living_count]
+      living[living_count] = nil
+      living_count = living_count - 1
+      if living_count == 0 then break end
+    end
+  end
+  return wanted
+end
+
+_M.MISS, _M.STALE = MISS, STALE
+_M.SEGMENT_BITS, _M.SEGMENT_MASK = SEGMENT_BITS, MASK
+
+return _M

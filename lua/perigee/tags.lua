@@ -1,0 +1,28 @@
+-- SPDX-License-Identifier: MIT
+--- What a tag is, for those who check arguments. Their versions are kept in C (`tags.h`).
+-- @module perigee.tags
+
+local _M = {}
+
+local function is_tag(value)
+  if type(value) == "string" then return value ~= "" end
+  if type(value) ~= "table" or #value == 0 then return false end
+  for i = 1, #value do
+    if type(value[i]) ~= "string" then return false end
+  end
+  return true
+end
+
+--- A tag: a path of parts split at `:`, or a list of parts (text with colons of its own).
+_M.TAG = { "a tag: a string that is not empty, or a list of parts", is_tag }
+
+--- A list of tags.
+_M.LIST = { "a list of tags (strings that are not empty, or lists of parts)", function(value)
+  if type(value) ~= "table" then return false end
+  for i = 1, #value do
+    if not is_tag(value[i]) then return false end
+  end
+  return #value > 0 or next(value) == nil
+end }
+
+return _M

@@ -1,0 +1,58 @@
+-- SPDX-License-Identifier: MIT
+--- Filling a cache before it is asked.
+-- @module perigee.warmup
+
+local options = require "perigee.options"
+
+local _M = {}
+
+local SPEC = { concurrency = options.kinds.count }
+
+local function check(loaders, opts)
+  options.argument("cache:warmup", "loaders",
+    { "a table of loaders by key", options.kinds.list[2] }, loaders, 4)
+  options.argument("cache:warmup", "opts", options.kinds.list, opts, 4)
+  options.check("cache:warmup", opts, SPEC, 4)
+  for key, loader in pairs(loaders) do
+    options.argument("cache:warmup", ("loaders[%s]"):format(tostring(key)),
+      options.kinds.callable, loader, 4)
+  end
+end
+
+local function load_one(cache, key, loader, errors)
+  local ok, value, err = pcall(cache.get, cache, key, loader)
+  if not ok then
+    errors[key] = value
+  elseif value == nil and err ~= nil then
+    errors[key] = err
+  end
+end
+
+--- `cache:warmup`.
+-- @tparam perigee.cache cache the cache
+-- @tparam table loaders loader by key
+-- @tparam[opt] table opts `{ concurrency = 16 }`
+-- @treturn true|nil
+-- @treturn table|nil errors by key
+function _M.run(cache, loaders, opts)
+  opts = opts or {}
+  check(loaders, opts)
+  local task = require "perigee.task"
+  local keys, at, errors = {}, 0, {}
+  for key in pairs(loaders) do
+    if not cache:contains(key) then keys[#keys + 1] = key end
+  end
+  local function work()
+    while at < #keys do
+      at = at + 1
+      load_one(cache, keys[at], loaders[keys[at]], errors)
+    end
+  end
+  local workers = {}
+  for i = 1, opts.concurrency or 16 do workers[i] = work end
+  task.gather(workers)
+  if next(errors) == nil then return true end
+  return nil, errors
+end
+
+return _M
