@@ -68,9 +68,11 @@ static inline uint64_t key_word(const char *s, double n) {
 static inline key make_key(const perigee_flight *flight, uint32_t cache, uint32_t space,
                            const char *s, double n) {
   key key = {key_word(s, n), cache, space, 0};
-  uint64_t scope = (uint64_t)cache << 32 | space;
+  /* In a hard build keys collide: always those of other caches and spaces, often the others. */
+  uint64_t scope = PERIGEE_IF_HARD(0, (uint64_t)cache << 32 | space);
   uint64_t hash = perigee_hash_word(key.word, flight->seed);
-  key.hash = (uint32_t)perigee_hash_fold(hash ^ scope, PERIGEE_HASH_K1);
+  hash = perigee_hash_fold(hash ^ scope, PERIGEE_HASH_K1);
+  key.hash = (uint32_t)(hash & PERIGEE_IF_HARD(15, UINT32_MAX));
   return key;
 }
 
