@@ -258,8 +258,7 @@ local function write(self, key, value, ttl, list)
   fence(self, key)
   if list and #list > 0 then self.tagged = true else list = nil end
   local lifetime = ttl or load.lifetime(self, value, false, nil)
-  local replaced, slot = load.keep(self, key, value, lifetime, list)
-  if replaced and slot then C.perigee_store_promote(self.store.handle, slot) end
+  load.keep(self, key, value, lifetime, list, true)
 end
 
 --- Stores a value.
@@ -423,6 +422,7 @@ function _M:load_from_backup() -- luacheck: ignore self
 end
 
 local closed_mt = { __name = "perigee.cache", __index = function(self, method)
+  if not _M[method] then return nil end
   error(("cache:%s: %s is closed"):format(method, self:describe()), 2)
 end }
 

@@ -46,21 +46,16 @@ local function weight_of(cache, key, value)
   return weight
 end
 
---- Puts a value into the cache's store, tagged. Tells nobody yet: the caller runs `store:tell`.
+--- Puts a value into the cache's store. Tells nobody yet: the caller runs `store:tell`.
 -- @tparam table cache the cache
 -- @param key its key
 -- @param value the value
 -- @tparam number|false ttl seconds, or false: only forget what is there
 -- @tparam table|nil list tags of the entry
--- @treturn boolean whether a value was replaced
-function _M.keep(cache, key, value, ttl, list)
-  local store = cache.store
-  if not ttl then return store:delete(key) end
-  local weight = weight_of(cache, key, value)
-  local slot, replaced = store:put(key, value, ttl * 1000, weight)
-  if slot >= 0 and list then store:tag(slot, list) end
-  if store.view.gone_count > 0 then store:drain() end
-  return replaced, slot
+-- @tparam boolean used whether it counts as a use of the entry that is there
+function _M.keep(cache, key, value, ttl, list, used)
+  if not ttl then return cache.store:delete(key) end
+  cache.store:put(key, value, ttl * 1000, weight_of(cache, key, value), list, used)
 end
 
 local function tell_landed(record, failed, seconds)
@@ -108,7 +103,7 @@ local function store_result(record, keep, ttl, list)
     keep, record.outdated = false, list
   end
   if keep and not cache.closed then
-    _M.keep(cache, record.key, record.value, ttl, list)
+    _M.keep(cache, record.key, record.value, ttl, list, false)
   elseif ttl and (store.on_evict or handlers.evict) then
     store:left(record.key, record.value, "rejected")
   end
@@ -134,8 +129,9 @@ end
 function _M.land(record, ok, value, err, hints)
   if record.done then return end -- it took too long, and its callers have gone
   local cache = record.cache
-  local failed = not ok or value == nil and err ~= nil
   local seconds = context.port.now() - record.since
+  if seconds >= cache.load_timeout then ok, value, err = true, nil, "timeout" end
+  local failed = not ok or value == nil and err ~= nil
   record.ok, record.value, record.err = ok, value, err
   cache.loads, cache.load_seconds = cache.loads + 1, cache.load_seconds + seconds
   if not failed then

@@ -25,7 +25,9 @@ local handlers = events.handlers
 local SEGMENT_BITS = 12
 local SEGMENT = 2 ^ SEGMENT_BITS
 local MASK = SEGMENT - 1
+local REPLACED = C.PERIGEE_GONE_REPLACED
 local MISS, AGAIN, STALE = C.PERIGEE_MISS, C.PERIGEE_AGAIN, C.PERIGEE_STALE
+local FIRST_ROOM = 128
 local STEP = 4096 -- entries looked at by one step of a loop turn
 
 local POLICIES = {
@@ -97,11 +99,11 @@ function _M.new(opts, clock)
     keys = {},
     values = {},
     slots = 0, -- how many slots have a place in `keys` and `values`
-    first_segment = math.min(SEGMENT, math.max(opts.maxsize, 1)),
     on_evict = opts.on_evict or false,
     queue = {}, -- key, value, reason of values that left, to be told to on_evict
     queued = 0,
-    telling = false,
+    told = 0,       -- how much of the queue has been told
+    teller = false, -- the coroutine that tells
   }, mt)
   living_count = living_count + 1
   living[living_count] = self
@@ -110,13 +112,22 @@ function _M.new(opts, clock)
   return self
 end
 
-local function add_segment(self)
-  local at = #self.keys > 0 and #self.keys + 1 or (self.keys[0] and 1 or 0)
-  local size = at == 0 and self.first_segment or SEGMENT
+-- Room for more slots: the first segment doubles until it is whole, then whole segments follow.
+-- An allocation may run a finalizer that needs room itself: so first allocate, then look.
+local function add_room(self)
+  local slots = self.slots
+  local size = math.min(SEGMENT, slots == 0 and FIRST_ROOM or slots * 2)
   local keys, values = new_table(size, 0), new_table(size, 0)
-  self.values[at] = values
-  self.keys[at] = keys
-  self.slots = at * SEGMENT + size
+  if self.slots ~= slots then return end
+  if slots >= SEGMENT then
+    local at = slots / SEGMENT
+    self.keys[at], self.values[at] = keys, values
+    self.slots = slots + SEGMENT
+    return
+  end
+  for i = 0, slots - 1 do keys[i], values[i] = self.keys[0][i], self.values[0][i] end
+  self.keys[0], self.values[0] = keys, values
+  self.slots = size
 end
 
 --- The value in a slot.
@@ -149,23 +160,30 @@ local function call_on_evict(self, key, value, reason)
   end
 end
 
---- Runs what `left` has queued. Calling back into the store is allowed; what that gives up is told
--- by the same run, in order.
+-- Takes the oldest of what `left` has queued: key, value, reason.
+local function next_left(self)
+  local queue, at = self.queue, self.told
+  local key, value, reason = queue[at + 1], queue[at + 2], queue[at + 3]
+  if value == queue then value = nil end
+  self.told = at + 3
+  if self.told == self.queued then self.queue, self.queued, self.told = {}, 0, 0 end
+  return key, value, reason
+end
+
+--- Runs what `left` has queued. Calling back into the store is allowed: what that gives up is
+-- told by the same run, in order. A handler that waits holds up nobody but its caller.
 function _M:tell()
-  if self.telling then return end
-  self.telling = true
-  local at = 0
-  while at < self.queued do
-    local queue = self.queue
-    local key, value, reason = queue[at + 1], queue[at + 2], queue[at + 3]
-    if value == queue then value = nil end
-    at = at + 3
+  local me = coroutine.running() or "main"
+  if self.teller == me then return end
+  while self.queued > 0 do
+    self.teller = me
+    local key, value, reason = next_left(self)
     if self.on_evict then call_on_evict(self, key, value, reason) end
     if handlers.evict then
       events.emit("evict", { cache = self.name, key = key, value = value, reason = reason })
     end
   end
-  self.queue, self.queued, self.telling = {}, 0, false
+  self.teller = false
 end
 
 --- Takes the slots that C gave up out of Lua's hands.
@@ -200,38 +218,47 @@ local function take_slot(self, key, ttl_ms, weight)
   local slot
   repeat
     if self.view.gone_count > 0 then self:drain() end
-    if self.view.high >= self.slots then add_segment(self) end
+    while self.view.high >= self.slots do add_room(self) end
     slot = put_once(self, key, ttl_ms, weight)
   until slot ~= AGAIN
   return slot
 end
 
---- Stores a value.
+-- Tags the entry just put.
+local function tag(self, slot, tags)
+  for i = 1, #tags do
+    if C.perigee_store_tag(self.handle, slot, self:tag_node(tags[i])) ~= 0 then
+      error("perigee: out of memory", 0)
+    end
+  end
+end
+
+--- Stores a value. Tells nobody yet: the caller runs `tell` when it is done.
 -- @tparam string|number|boolean key checked before
 -- @param value anything, nil too
 -- @tparam number ttl_ms lifetime in milliseconds, or infinity
 -- @tparam number weight 0 if entries are not weighed
--- @treturn number the slot, until the next call; negative if it was not stored
--- @treturn boolean whether a value of this key was replaced
-function _M:put(key, value, ttl_ms, weight)
-  local view = self.view
+-- @tparam[opt] table tags list of tags
+-- @tparam[opt] boolean used whether this counts as a use of an entry that is there
+function _M:put(key, value, ttl_ms, weight, tags, used)
   local slot = take_slot(self, key, ttl_ms, weight)
   if slot < 0 then
-    self:drain()
-    return slot, false
+    if slot == C.PERIGEE_NO_MEMORY then error("perigee: out of memory", 0) end
+    return self:drain()
   end
+  local view, displaced = self.view, self.view.displaced
   local keys = self.keys[rshift(slot, SEGMENT_BITS)]
   local values = self.values[rshift(slot, SEGMENT_BITS)]
   local i = band(slot, MASK)
-  local displaced = view.displaced
+  local old_key, old_value = keys[i], values[i]
+  keys[i], values[i] = key, value
+  -- From here on the slot may be lost to a finalizer at any allocation.
+  if tags then tag(self, slot, tags) end
+  if used and displaced == REPLACED then C.perigee_store_promote(self.handle, slot) end
+  if view.gone_count > 0 then self:drain() end
   if displaced ~= 0 and (self.on_evict or handlers.evict) then
-    local old_key, old_value = keys[i], values[i]
-    keys[i], values[i] = key, value
     self:left(old_key, old_value, REASONS[displaced])
-  else
-    keys[i], values[i] = key, value
   end
-  return slot, displaced == C.PERIGEE_GONE_REPLACED
 end
 
 --- Looks a key up without counting and without telling the policy.
@@ -278,17 +305,6 @@ function _M:tag_node(tag)
   end
   if node < 0 then error("perigee: out of memory", 0) end
   return node
-end
-
---- Tags the entry just put.
--- @tparam number slot from `put`
--- @tparam table tags list of tags
-function _M:tag(slot, tags)
-  for i = 1, #tags do
-    if C.perigee_store_tag(self.handle, slot, self:tag_node(tags[i])) ~= 0 then
-      error("perigee: out of memory", 0)
-    end
-  end
 end
 
 --- Whether the result of a load that began at tag version `began` may be kept under these tags.
@@ -345,26 +361,32 @@ local function turn_of(self, now_ms)
   return math.max(0, due - now_ms) / 1000
 end
 
-local STORES_PER_TURN = 16
+local STORES_PER_TURN = 64
+local LAG = 0.1 -- seconds between turns while more stores than that have something to expire
+local some_due = false
+
+-- The next store in a round over all of them; places of collected ones are closed up.
+local function next_store()
+  if cursor >= living_count then cursor, some_due = 0, false end
+  cursor = cursor + 1
+  local store = living[cursor]
+  if store then return store end
+  living[cursor], living[living_count] = living[living_count], nil
+  living_count, cursor = living_count - 1, cursor - 1
+end
 
 --- One loop turn's share of reclaiming: a bounded number of entries of a bounded number of stores.
 -- @tparam number now_ms the clock
 -- @treturn number seconds until the next turn is wanted
 function _M.turn(now_ms)
-  local wanted = living_count > STORES_PER_TURN and 0.1 or math.huge
+  local wanted = math.huge
   for _ = 1, math.min(STORES_PER_TURN, living_count) do
-    cursor = cursor % living_count + 1
-    local store = living[cursor]
-    if store then
-      wanted = math.min(wanted, turn_of(store, now_ms))
-    else
-      living[cursor] = living[living_count]
-      living[living_count] = nil
-      living_count = living_count - 1
-      if living_count == 0 then break end
-    end
+    local store = living_count > 0 and next_store()
+    if store then wanted = math.min(wanted, turn_of(store, now_ms)) end
   end
-  return wanted
+  some_due = some_due or wanted < math.huge
+  if living_count <= STORES_PER_TURN or not some_due then return wanted end
+  return math.min(wanted, LAG)
 end
 
 _M.MISS, _M.STALE = MISS, STALE
