@@ -46,8 +46,8 @@ local function by_key(returned, keys, what)
 end
 
 local function land_all(batch, ok, value, err)
-  local records = batch.records
-  for i = 1, #records do load.land(records[i], ok, value, err) end
+  local records, now = batch.records, context.port.now()
+  for i = 1, #records do load.land(records[i], now, ok, value, err) end
 end
 
 local function land_each(batch, keys, results, errors)
@@ -58,10 +58,10 @@ local function land_each(batch, keys, results, errors)
   end
   results = by_key(results, keys, "the first result")
   errors = errors and by_key(errors, keys, "the second result")
-  local records = batch.records
+  local records, now = batch.records, context.port.now()
   for i = 1, #records do
     local key = keys[i]
-    load.land(records[i], true, results[key], errors and errors[key])
+    load.land(records[i], now, true, results[key], errors and errors[key])
   end
 end
 
@@ -106,11 +106,12 @@ local function abandon(batch)
 end
 
 local function open_batch(cache, loader, window)
-  local due_ms = (context.port.now() + window) * 1000
-  local id = C.perigee_batch_begin(registry, 0, cache.max_batch_size, due_ms)
+  local now = context.port.now()
+  local id = C.perigee_batch_begin(registry, 0, cache.max_batch_size,
+    (now + window) * 1000)
   if id == 0 then error("perigee: out of memory", 0) end
   return {
-    id = id, cache = cache, loader = loader, window = window,
+    id = id, cache = cache, loader = loader, window = window, opened = now,
     ticket = 0,      -- what its task parks on while it waits for company
     head = false,    -- the record of its first key: the head of the group
     full = false,
@@ -121,12 +122,12 @@ end
 
 -- A new load of a key, in this batch.
 local function add(batch, key, spec)
-  local record = load.record(batch.cache, key, nil, spec)
+  local record = load.record(batch.cache, key, false, spec, batch.opened)
   local s, n = identity(key)
   flight.begin(record, s, n, batch.head and batch.head.id or 0)
   batch.head = batch.head or record
   local size = C.perigee_batch_add(registry, batch.id, record.id)
-  if size == 0 then load.land(record, false, "perigee: out of memory") end
+  if size == 0 then load.land(record, batch.opened, false, "perigee: out of memory") end
   batch.full = size >= batch.cache.max_batch_size
   return record
 end

@@ -63,7 +63,7 @@ local GET = {
 
 local SET = { ttl = kinds.duration, tags = tags.LIST, write_remote = kinds.boolean }
 
-local KEY = "a string, a number (not NaN) or a boolean; perigee.key(...) makes a key of other values"
+local KEY = "a string, a number (not NaN) or a boolean (perigee.key makes keys of other values)"
 
 local function is_key(key)
   local kind = type(key)

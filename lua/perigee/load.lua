@@ -3,11 +3,12 @@
 --
 -- A load's *record* is shared by all who wait for it:
 --
---     cache, key, loader, spec   what it loads (spec: the options of the `get` that began it, or false)
+--     cache, key, loader, spec   what it loads (spec: the options of the call that began it)
 --     began                      version of the cache's tags when it began
 --     since                      when it began, seconds
 --     done, ok, value, err       its result; ok = false: `value` is what the loader raised
---     outdated                   a tag of its result was written while it ran
+--     outdated                   tags of its result, one of which was written while it ran
+--     waited                     whether anybody ever waited for it
 -- @module perigee.load
 
 local C = require("perigee.lib").core
@@ -40,7 +41,7 @@ local function weight_of(cache, key, value)
   local weigh = cache.weigh
   if not weigh then return 0 end
   local weight = weigh(key, value)
-  if type(weight) ~= "number" or not (weight >= 0) then
+  if type(weight) ~= "number" or weight ~= weight or weight < 0 then
     options.fail("perigee.new", "the result of option \"weigh\"", "a number >= 0", weight, 1)
   end
   return weight
@@ -122,14 +123,15 @@ end
 
 --- Ends a load with what its loader gave.
 -- @tparam table record the load
+-- @tparam number now the port's time
 -- @tparam boolean ok false: `value` is what it raised
 -- @param value as returned
 -- @param err as returned
 -- @param hints as returned
-function _M.land(record, ok, value, err, hints)
+function _M.land(record, now, ok, value, err, hints)
   if record.done then return end -- it took too long, and its callers have gone
   local cache = record.cache
-  local seconds = context.port.now() - record.since
+  local seconds = now - record.since
   if seconds >= cache.load_timeout then ok, value, err = true, nil, "timeout" end
   local failed = not ok or value == nil and err ~= nil
   record.ok, record.value, record.err = ok, value, err
@@ -146,12 +148,43 @@ function _M.land(record, ok, value, err, hints)
   if cache.store.queued > 0 then cache.store:tell() end
 end
 
+local function land_now(record, ...)
+  _M.land(record, context.port.now(), ...)
+end
+
 local function run(record)
-  _M.land(record, pcall(record.loader, record.key))
+  land_now(record, pcall(record.loader, record.key))
 end
 
 local function abandon(record)
-  _M.land(record, false, "cancelled")
+  land_now(record, false, "cancelled")
+end
+
+-- Records that nobody but their own callers ever saw, for the next loads.
+local spare, spare_count, SPARE_MAX = {}, 0, 4096
+
+local function new_record()
+  return {
+    id = 0, outer = 0, cache = false, key = false, loader = false, spec = false, began = 0,
+    since = 0, done = false, ok = false, value = nil, err = nil, outdated = false,
+    waited = false, abandon = abandon,
+  }
+end
+
+local function reuse(record)
+  record.cache, record.key, record.loader, record.spec = false, false, false, false
+  record.value, record.err, record.outdated = nil, nil, false
+  record.done, record.ok = false, false
+  if spare_count == SPARE_MAX then return end
+  spare_count = spare_count + 1
+  spare[spare_count] = record
+end
+
+local function take_spare()
+  local record = spare[spare_count]
+  spare[spare_count] = false
+  spare_count = spare_count - 1
+  return record
 end
 
 --- A new record; the load begins when `flight.begin` has it.
@@ -159,19 +192,20 @@ end
 -- @param key the key
 -- @tparam function|nil loader its loader
 -- @tparam table|false spec options of the call
+-- @tparam number since when it begins, by the port's time
 -- @treturn table the record
-function _M.record(cache, key, loader, spec)
-  return {
-    id = 0, outer = 0, cache = cache, key = key, loader = loader, spec = spec,
-    began = cache.tagged and cache.store:tag_version() or 0, since = context.port.now(),
-    done = false, ok = false, value = nil, err = nil, outdated = false, abandon = abandon,
-  }
+function _M.record(cache, key, loader, spec, since)
+  local record = spare_count > 0 and take_spare() or new_record()
+  record.cache, record.key, record.loader, record.spec = cache, key, loader, spec
+  record.began = cache.tagged and cache.store:tag_version() or 0
+  record.since = since
+  return record
 end
 
 --- Gives a load up that took longer than `load_timeout`.
 -- @tparam table record the load
 function _M.give_up(record)
-  _M.land(record, true, nil, "timeout")
+  land_now(record, true, nil, "timeout")
 end
 
 --- The running load of a key that may be joined: not one that has taken too long, nor one whose
@@ -203,7 +237,7 @@ end
 -- @tparam table|false spec options of the call
 -- @treturn table its record, which may be done already
 function _M.start(cache, key, loader, spec)
-  local record = _M.record(cache, key, loader, spec)
+  local record = _M.record(cache, key, loader, spec, context.port.now())
   local s, n = identity(key)
   flight.begin(record, s, n, 0)
   flight.start(record, run)
@@ -238,7 +272,11 @@ _M.count_stale = count_stale
 -- @raise what the loader raised
 function _M.outcome(record, source, counted)
   local failed = not record.ok or record.value == nil and record.err ~= nil
-  if not failed then return record.value, record.err, source end
+  if not failed then
+    local value, err = record.value, record.err
+    if source == "load" and not record.waited then reuse(record) end
+    return value, err, source
+  end
   if counted then
     local found, value = stale_value(record.cache, record.key)
     if found then

@@ -92,7 +92,7 @@ function _M.new(opts, clock)
     name = opts.name or "",
     handle = ffi.gc(handle, function(store)
       C.perigee_store_free(store)
-      borrowed[1], borrowed[2] = nil, nil
+      while #borrowed > 0 do table.remove(borrowed) end
     end),
     tags = tags,
     view = C.perigee_store_get_view(handle),
@@ -213,15 +213,29 @@ local function put_once(self, key, ttl_ms, weight)
   return C.perigee_store_put(self.handle, 0, BOOLEANS[key], 1, 0, ttl_ms, weight)
 end
 
--- Room in Lua for every slot that C may hand out next, then a slot.
-local function take_slot(self, key, ttl_ms, weight)
+-- Drains what C gave up, and has room for every slot that it may hand out next.
+local function make_ready(self)
+  repeat
+    self:drain()
+    if self.view.high >= self.slots then add_room(self) end
+  until self.view.gone_count == 0 and self.view.high < self.slots
+end
+
+-- The loops are apart, so that the usual put is compiled as one straight trace.
+local function take_slot_again(self, key, ttl_ms, weight)
   local slot
   repeat
-    if self.view.gone_count > 0 then self:drain() end
-    while self.view.high >= self.slots do add_room(self) end
+    make_ready(self)
     slot = put_once(self, key, ttl_ms, weight)
   until slot ~= AGAIN
   return slot
+end
+
+local function take_slot(self, key, ttl_ms, weight)
+  local view = self.view
+  if view.gone_count > 0 or view.high >= self.slots then make_ready(self) end
+  local slot = put_once(self, key, ttl_ms, weight)
+  return slot ~= AGAIN and slot or take_slot_again(self, key, ttl_ms, weight)
 end
 
 -- Tags the entry just put.
@@ -290,16 +304,16 @@ function _M:clear()
 end
 
 --- The node of a tag: a path of parts split at `:`, or a list of parts.
--- @tparam string|table tag checked before
+-- @tparam string|table path the tag, checked before
 -- @treturn number the node, until the next call
-function _M:tag_node(tag)
+function _M:tag_node(path)
   local node
-  if type(tag) == "string" then
-    node = C.perigee_tags_path(self.tags, tag, #tag)
+  if type(path) == "string" then
+    node = C.perigee_tags_path(self.tags, path, #path)
   else
     node = C.PERIGEE_TAG_ROOT
-    for i = 1, #tag do
-      node = C.perigee_tags_part(self.tags, node, tag[i], #tag[i])
+    for i = 1, #path do
+      node = C.perigee_tags_part(self.tags, node, path[i], #path[i])
       if node < 0 then break end
     end
   end
@@ -324,9 +338,9 @@ function _M:tag_version()
 end
 
 --- Invalidates everything under a tag.
--- @tparam string|table tag checked before
-function _M:write_tag(tag)
-  C.perigee_tags_write(self.tags, self:tag_node(tag))
+-- @tparam string|table path the tag, checked before
+function _M:write_tag(path)
+  C.perigee_tags_write(self.tags, self:tag_node(path))
   C.perigee_store_invalidate(self.handle)
 end
 
