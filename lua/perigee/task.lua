@@ -7,6 +7,7 @@
 -- `shield`.
 -- @module perigee.task
 
+local cancel = require "perigee.runtime.cancel"
 local context = require "perigee.context"
 local failures = require "perigee.runtime.failures"
 local generator = require "perigee.runtime.generator"
@@ -16,8 +17,9 @@ local runtime = require "perigee.runtime"
 local scheduler = require "perigee.runtime.scheduler"
 local scopes = require "perigee.runtime.scope"
 
-local current = scheduler.current
-local spawn_in, join, results = runner.spawn_in, runner.join, runner.results
+local type, resume = type, coroutine.resume
+local current, open, started = scheduler.current, scheduler.open, scheduler.started
+local join, results = runner.join, runner.results
 
 local _M = {}
 
@@ -95,11 +97,15 @@ end
 
 -- Tasks -----------------------------------------------------------------------------------
 
-local function spawn(fn, ...)
+-- The scope of what the running code spawns.
+local function scope_here(fn)
+  if type(fn) ~= "function" and not is_callable(fn) then
+    mistake("perigee.spawn", "fn", "a function", fn)
+  end
   local me = current()
-  if me then return spawn_in(me.scope.home, fn, ...) end
+  if me then return me.scope.home end
   libev.sync()
-  return spawn_in(scheduler.world().plain, fn, ...)
+  return scheduler.world().plain
 end
 
 --- Starts `fn(...)` as a task at once; returns when it first waits or has ended. It belongs to
@@ -108,19 +114,19 @@ end
 -- @tparam function fn
 -- @param ... its arguments
 -- @treturn task with the methods `wait` and `cancel`
-function _M.spawn(fn, ...)
-  if type(fn) ~= "function" and not is_callable(fn) then
-    mistake("perigee.spawn", "fn", "a function", fn)
-  end
-  return spawn(fn, ...)
+local function spawn(fn, ...)
+  local task, thread = open(scope_here(fn))
+  if not thread then return scheduler.defer(task, fn, ...) end
+  return started(task, resume(thread, task, fn, ...))
 end
+_M.spawn = spawn
 
 --- Waits until the task has ended.
 -- @function task:wait
 -- @tparam[opt] number timeout seconds
 -- @return its results; or nil, `"timeout"`
 -- @raise its error, unchanged; `"cancelled"` if it was cancelled
-function runner.methods:wait(timeout)
+function scheduler.methods:wait(timeout)
   if timeout ~= nil and not is_seconds(timeout) then
     mistake("task:wait", "timeout", "a number of seconds >= 0", timeout)
   end
@@ -137,8 +143,8 @@ end
 -- `perigee.shield`. A task that has ended is left as it is; one that has not started never
 -- starts. A task may cancel itself.
 -- @function task:cancel
-function runner.methods:cancel()
-  scheduler.cancel(self)
+function scheduler.methods:cancel()
+  cancel.cancel(self)
 end
 
 local function start_members(group, fns)
@@ -224,7 +230,7 @@ end
 -- @return its results
 function _M.shield(fn, ...)
   if not is_callable(fn) then mistake("perigee.shield", "fn", "a function", fn) end
-  return unwrap(scheduler.shielded(fn, ...))
+  return unwrap(cancel.shielded(fn, ...))
 end
 
 --- Makes a generator, like `coroutine.wrap`, in which waiting works.

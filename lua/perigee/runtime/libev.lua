@@ -7,6 +7,7 @@
 
 local driver = require "perigee.runtime.driver"
 local clock = require "perigee.runtime.clock"
+local inside = require "perigee.runtime.inside"
 local scheduler = require "perigee.runtime.scheduler"
 local lib = require "perigee.lib"
 local C, core = lib.rt, lib.core
@@ -20,7 +21,7 @@ local port = {
   can_wait = scheduler.can_wait,
   park = scheduler.park,
   unpark = scheduler.unpark,
-  spawn = scheduler.spawn_inside,
+  spawn = inside.spawn,
 }
 
 function port.now()

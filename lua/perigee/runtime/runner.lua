@@ -2,6 +2,7 @@
 --- Waiting for tasks, and ending them: what run, gather and timeout are made of.
 -- @module perigee.runtime.runner
 
+local cancel = require "perigee.runtime.cancel"
 local context = require "perigee.context"
 local driver = require "perigee.runtime.driver"
 local failures = require "perigee.runtime.failures"
@@ -11,24 +12,6 @@ local scopes = require "perigee.runtime.scope"
 local waiters = require "perigee.runtime.waiters"
 
 local _M = {}
-
-local mt = { __index = {}, __name = "perigee.task" }
-
---- The methods of a task.
-_M.methods = mt.__index
-
---- Starts `fn(...)` as a task of `scope`.
-function _M.spawn_in(scope, fn, ...)
-  local load = context.load
-  local task = setmetatable({ scope = scope, index = 0, slot = false, stop = false,
-    status = false, waiter = false, load = load }, mt)
-  if load ~= 0 then context.moves(load, 1) end
-  if scope.closing then
-    local creator = scheduler.current()
-    task.spared = creator and creator.shielded
-  end
-  return scheduler.start(task, fn, ...)
-end
 
 -- Parks for a target of the same load: that task cannot move meanwhile, unless it leaves first.
 local function park_counted(port, target, ticket, timeout)
@@ -73,20 +56,20 @@ end
 -- Ending ----------------------------------------------------------------------------------
 
 local function wait_within_grace(tasks)
-  local ends = context.port.now() + scheduler.GRACE_S
+  local ends = context.port.now() + cancel.GRACE_S
   for i = 1, #tasks do
     local task = tasks[i]
     local left = ends - context.port.now()
     if not task.status and left > 0 then _M.join(task, left) end
-    if not task.status then scheduler.abandon(task) end
+    if not task.status then cancel.abandon(task) end
   end
 end
 
 --- Cancels those of `tasks` that live, waits for them, and abandons those that outlive the
 -- grace. Not interrupted by the caller's own cancellation.
 function _M.end_tasks(tasks)
-  for i = 1, #tasks do scheduler.cancel(tasks[i]) end
-  local ok, err = scheduler.shielded(wait_within_grace, tasks)
+  for i = 1, #tasks do cancel.cancel(tasks[i]) end
+  local ok, err = cancel.shielded(wait_within_grace, tasks)
   if not ok then error(err, 0) end
 end
 
@@ -106,14 +89,14 @@ local function close(scope)
   local tasks = {}
   scope.closing = true
   for i = 1, scope.count do tasks[i] = scope[i] end
-  for i = 1, #tasks do scheduler.cancel(tasks[i]) end
-  wait_until_empty(scope, context.port.now() + scheduler.GRACE_S)
-  while scope.count > 0 do scheduler.abandon(scope[scope.count]) end
+  for i = 1, #tasks do cancel.cancel(tasks[i]) end
+  wait_until_empty(scope, context.port.now() + cancel.GRACE_S)
+  while scope.count > 0 do cancel.abandon(scope[scope.count]) end
 end
 
 -- Ends all tasks of a scope, whatever happens to the caller meanwhile.
 local function close_scope(scope)
-  local ok, err = scheduler.shielded(close, scope)
+  local ok, err = cancel.shielded(close, scope)
   failures.report_all(scope)
   if not ok then error(err, 0) end
 end
@@ -125,7 +108,7 @@ end
 -- @tparam boolean drain wait for the other tasks instead of cancelling them
 -- @return the results of main
 function _M.run_in(scope, drain, main, ...)
-  local task = _M.spawn_in(scope, main, ...)
+  local task = scheduler.spawn_in(scope, main, ...)
   scope.main = task
   local ok, err = true, nil
   if not task.status then ok, err = pcall(_M.join, task) end
@@ -176,11 +159,11 @@ local function make_stuck(run, root, edge, keeper)
     if steps == 1 then
       run.deadlock = "perigee.run: deadlock: every task waits, and no timer, process or "
         .. "descriptor is left that could wake one" .. list_waits(root)
-      for i = root.count, 1, -1 do scheduler.cancel(root[i]) end
+      for i = root.count, 1, -1 do cancel.cancel(root[i]) end
       return
     end
     for _, scope in ipairs { root, root.work, edge, edge.work, keeper } do
-      while scope.count > 0 do scheduler.abandon(scope[scope.count]) end
+      while scope.count > 0 do cancel.abandon(scope[scope.count]) end
     end
   end
 end
@@ -192,7 +175,7 @@ function _M.drive(drain, main, ...)
   local root, edge = scopes.new_root(), scopes.new_root()
   local keeper, run = scopes.new_child(edge), {}
   keeper.home = edge
-  local task = _M.spawn_in(keeper, run_outermost, root, edge, drain, main, ...)
+  local task = scheduler.spawn_in(keeper, run_outermost, root, edge, drain, main, ...)
   if not task.status then driver.drive(task, make_stuck(run, root, edge, keeper)) end
   failures.hear(task)
   failures.report_all()

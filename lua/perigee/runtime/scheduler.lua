@@ -21,6 +21,7 @@ local failures = require "perigee.runtime.failures"
 local waiters = require "perigee.runtime.waiters"
 local C = require("perigee.lib").rt
 
+local setmetatable = setmetatable
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local running, select, error, huge = coroutine.running, select, error, math.huge
 
@@ -29,9 +30,14 @@ local _M = {}
 local STEP, LAST = C.PERIGEE_TICKET_SLOTS, 2 ^ 53
 local POOL_LIMIT, DEPTH_LIMIT = 16384, 150
 
+local task_mt = { __index = {}, __name = "perigee.task" }
+
+--- The methods of a task.
+_M.methods = task_mt.__index
+
 -- What a coroutine of ours yields: it parked; its task has ended; it must never be resumed.
 local PARKED, DONE, GONE = {}, {}, {}
-_M.PARKED, _M.GONE, _M.GRACE_S = PARKED, GONE, 1
+_M.PARKED, _M.GONE = PARKED, GONE
 
 -- The world in force, spread out for speed (see _M.use).
 local world, c_tickets, chunk
@@ -115,26 +121,15 @@ local function retire(task)
   if task.load ~= 0 then context.moves(task.load, -1) end
 end
 
-local function keep_results(task, n, ...)
-  for i = 1, n do task[i] = (select(i, ...)) end
-end
-
 -- The slot will not be used by this coroutine again.
 local function discard(slot)
   C.perigee_tickets_release(c_tickets, tickets[slot])
   threads[slot], tasks[slot], parked[slot], records[slot] = false, false, false, false
 end
 
--- Returns true if the worker may take another task.
-local function finish(task, ...)
-  local n = select("#", ...)
-  if n == 1 then
-    task[1] = ...
-  elseif n > 1 then
-    keep_results(task, n, ...)
-  end
+local function end_task(task)
   local slot = task.slot
-  task.status, task.slot = n, false
+  task.slot = false
   retire(task)
   if idle_count >= POOL_LIMIT then
     discard(slot)
@@ -145,9 +140,31 @@ local function finish(task, ...)
   return true
 end
 
+-- Functions with `...` are never compiled from their head (LuaJIT), so those on the way of
+-- every task do next to nothing and leave the rest to functions that are.
+
+local function keep_results(task, n, ...)
+  for i = 1, n do task[i] = (select(i, ...)) end
+end
+
+-- Returns true if the worker may take another task.
+local function finish(task, ...)
+  local n = select("#", ...)
+  task.status = n
+  if n > 0 then keep_results(task, n, ...) end
+  return end_task(task)
+end
+
+-- The collector halves the stack of a coroutine that uses less than a quarter of it, and the
+-- next task of an idle worker would have to grow it again: a call that never happens gives its
+-- frame a size to keep.
 local function work(task, fn, ...)
-  if not finish(task, fn(...)) then return DONE end
-  return work(yield(DONE))
+  if not task then
+    return work(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+      0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+  end
+  if finish(task, fn(...)) then return work(yield(DONE)) end
+  return DONE
 end
 
 local function fail(task, err)
@@ -204,19 +221,38 @@ local function take_worker()
   return idle[n]
 end
 
-local function start(task, slot, fn, ...)
-  local me, my_thread, thread = current, current_thread, threads[slot]
-  local port, load, session = context.port, context.load, context.session
+-- Who started the task at this depth, and what it ran for.
+local starters, starter_threads = {}, {}
+local ports, loads, sessions = {}, {}, {}
+
+-- Makes `task` the one that runs. Returns its coroutine, which is to be resumed with the task,
+-- its function and arguments; what came of that is to be told to `started`.
+local function prepare(task, slot)
+  local level = depth + 1
+  local thread = threads[slot]
   task.slot = slot
   tasks[slot] = task
-  current, current_thread, depth = task, thread, depth + 1
+  starters[level], starter_threads[level] = current or false, current_thread or false
+  ports[level], loads[level] = context.port, context.load
+  sessions[level] = context.session or false
+  current, current_thread, depth = task, thread, level
   context.port = world.port
-  local ok, what = resume(thread, task, fn, ...)
-  if what ~= PARKED and what ~= DONE then settle(slot, ok, what) end
+  return thread
+end
+
+local function started(task, ok, what)
+  if what ~= PARKED and what ~= DONE then settle(task.slot, ok, what) end
   if not task.status then enter_scope(task) end
-  current, current_thread, depth = me, my_thread, depth - 1
-  context.port, context.load, context.session = port, load, session
+  local level = depth
+  current, current_thread = starters[level] or nil, starter_threads[level] or nil
+  context.port, context.load = ports[level], loads[level]
+  context.session = sessions[level] or nil
+  depth = level - 1
   return task
+end
+
+local function start_now(task, fn, ...)
+  return started(task, resume(prepare(task, take_worker()), task, fn, ...))
 end
 
 -- Each start in place takes some of the C stack; far down, a task starts in the next turn.
@@ -227,74 +263,55 @@ local function defer(task, fn, ...)
     if task.status then return end
     context.load, context.session = load, session
     leave_scope(task, task.index)
-    start(task, take_worker(), fn, unpack(arguments, 1, n))
+    start_now(task, fn, unpack(arguments, 1, n))
   end
   enter_scope(task)
   return task
 end
 
---- Starts `fn(...)` as `task`; returns the task when it first waits or has ended.
-function _M.start(task, fn, ...)
-  if depth >= DEPTH_LIMIT then return defer(task, fn, ...) end
-  return start(task, take_worker(), fn, ...)
+--- Makes a new task of `scope` that is to run now: see `spawn_in`.
+-- @treturn table the task
+-- @treturn thread|nil the coroutine to resume with it, its function and arguments, for
+-- `started`; nil when the start is to be put off (`defer`)
+local function open(scope)
+  local load = context.load
+  local task = setmetatable({ scope = scope, index = 0, slot = false, stop = false,
+    status = false, waiter = false, load = load }, task_mt)
+  if load ~= 0 then context.moves(load, 1) end
+  if scope.closing then task.spared = current and current.shielded end
+  if depth >= DEPTH_LIMIT then return task, nil end
+  return task, prepare(task, take_worker())
 end
 
--- Internal work: nobody else holds its task, so the worker keeps it for the next.
-local function add_record(slot)
-  local record = { scope = false, index = 0, slot = false, stop = false, status = false,
-    waiter = false, load = 0, internal = true, fn = false, a = false, b = false }
-  records[slot] = record
-  return record
+_M.open, _M.started, _M.defer = open, started, defer
+_M.take_worker, _M.prepare = take_worker, prepare
+
+--- Gives back a worker that was taken and not used.
+function _M.give_back(slot)
+  idle_count = idle_count + 1
+  idle[idle_count] = slot
 end
 
-local function work_inside(fn, a, b)
-  fn(a, b)
+--- True if a task may start in place.
+function _M.may_start()
+  return depth < DEPTH_LIMIT
 end
 
---- The port's spawn: see the port contract in `perigee.runtime`.
-function _M.spawn_inside(fn, a, b)
-  local slot = take_worker()
-  local record = records[slot] or add_record(slot)
-  record.scope = (current and current.scope or world.plain).root.work
-  record.index, record.stop, record.status = 0, false, false
-  record.cancelled, record.raised = nil, nil
-  record.fn, record.a, record.b = fn, a, b
-  if depth >= DEPTH_LIMIT then
-    idle_count = idle_count + 1
-    idle[idle_count], records[slot] = slot, false
-    defer(record, work_inside, fn, a, b)
-  else
-    start(record, slot, work_inside, fn, a, b)
-  end
+--- Starts `fn(...)` as a new task of `scope`; returns it when it first waits or has ended.
+function _M.spawn_in(scope, fn, ...)
+  local task, thread = open(scope)
+  if not thread then return defer(task, fn, ...) end
+  return started(task, resume(thread, task, fn, ...))
 end
 
 -- Parking ---------------------------------------------------------------------------------
-
--- A cancelled task that swallows the error and waits again is slowed down, so that the loop
--- turns, and given up when its grace is over.
-local function raise_cancelled(task, slot, ticket)
-  local raised = (task.raised or 0) + 1
-  task.raised = raised
-  renew(slot, ticket)
-  if raised > 2 then
-    if world.time() >= task.grace_ends then
-      _M.abandon(task)
-      yield(GONE)
-    end
-    local stop = task.stop
-    task.stop = false
-    _M.park(tickets[slot], 0.01)
-    task.stop = stop
-  end
-  error("cancelled", 0)
-end
 
 --- The port's park: see the port contract in `perigee.runtime`.
 function _M.park(ticket, timeout)
   local task, thread = current, current_thread
   local slot = task.slot
   if tickets[slot] ~= ticket then error("perigee: park on a stale ticket", 2) end
-  if task.stop then raise_cancelled(task, slot, ticket) end
+  if task.stop then _M.raise_cancelled(task) end
   if early[slot] == ticket then
     tickets[slot] = after(ticket)
     return true
@@ -381,49 +398,23 @@ function _M.next_deadline()
   return C.perigee_tickets_next(c_tickets)
 end
 
--- Cancelling ------------------------------------------------------------------------------
+-- For perigee.runtime.cancel, which adds `cancel`, `abandon` and `raise_cancelled`.
 
-local function end_unstarted(task)
-  task.status, task.err = "failed", "cancelled"
-  retire(task)
+--- Wakes a task wherever it is parked.
+function _M.wake(task)
+  unpark(tickets[task.slot])
 end
 
---- Makes every wait of the task raise "cancelled" from now on.
-function _M.cancel(task)
-  if task.status or task.cancelled then return end
-  task.cancelled, task.grace_ends = true, world.time() + _M.GRACE_S
-  local slot = task.slot
-  if not slot then return end_unstarted(task) end
-  if not task.shielded then
-    task.stop = true
-    unpark(tickets[slot])
-  end
+--- Makes the ticket of the running task stale.
+function _M.renew(task)
+  return renew(task.slot, tickets[task.slot])
 end
 
---- Gives up a task that outlived its grace: its coroutine is never resumed again.
-function _M.abandon(task)
-  local slot = task.slot
-  local trace = slot and debug.traceback(_M.thread_of(task)) or "(it had not started)"
-  if slot then discard(slot) end
+--- Ends a task whose coroutine will not go on.
+function _M.drop(task)
+  if task.slot then discard(task.slot) end
   task.status, task.err, task.slot = "failed", "cancelled", false
   retire(task)
-  failures.abandoned(task, trace)
-  if task.internal then context.abandoned(task.fn, task.a, task.b) end
-end
-
-local function unshield(task, before, ...)
-  task.shielded = before
-  task.stop = not before and task.cancelled or false
-  return ...
-end
-
---- Runs `fn(...)` with the task's waits shielded from cancellation; returns what pcall does.
-function _M.shielded(fn, ...)
-  local task = current
-  if not task then return xpcall(fn, failures.handler, ...) end
-  local before = task.shielded
-  task.shielded, task.stop = true, false
-  return unshield(task, before, xpcall(fn, failures.handler, ...))
 end
 
 -- Worlds ----------------------------------------------------------------------------------
