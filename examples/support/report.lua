@@ -30,9 +30,8 @@ end
 
 --- 12345 -> "12,345"
 function _M.count(n)
-  local text, changed = ("%d"):format(n), nil
-  repeat text, changed = text:gsub("^(%d+)(%d%d%d)", "%1,%2") until changed == 0
-  return text
+  local in_threes = ("%d"):format(n):reverse():gsub("%d%d%d", "%0,"):reverse()
+  return (in_threes:gsub("^,", ""))
 end
 
 --- 0.0123 -> "12.3 ms"
