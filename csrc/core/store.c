@@ -87,6 +87,7 @@ PERIGEE_API perigee_store *perigee_store_new(const perigee_store_config *config,
   if (!store) return NULL;
   store->clock = clock;
   store->tags = tags;
+  if (tags) perigee_tags_retain(tags);
   if (init_store(store, config)) {
     perigee_store_free(store);
     return NULL;
@@ -107,6 +108,7 @@ static void drop_all_tags(perigee_store *store) {
 PERIGEE_API void perigee_store_free(perigee_store *store) {
   if (!store) return;
   if (store->tagging) drop_all_tags(store);
+  perigee_tags_free(store->tags);
   perigee_index_fini(&store->index);
   perigee_ghost_fini(&store->order.ghost);
   if (store->wheel) perigee_dealloc(store->wheel->links);

@@ -72,8 +72,8 @@ typedef struct perigee_store_view { /* what Lua reads without a call; owned by t
 
 typedef struct perigee_store perigee_store;
 
-/* perigee_store_new: the store borrows clock and tags (they must outlive it); tags may be NULL
- * if nothing is ever tagged. NULL: memory is out. */
+/* perigee_store_new: the store borrows the clock and becomes an owner of the tags, which may be
+ * NULL if nothing is ever tagged. NULL: memory is out. */
 perigee_store *perigee_store_new(const perigee_store_config *config, perigee_clock *clock,
                                  perigee_tags *tags);
 void perigee_store_free(perigee_store *store);

@@ -41,6 +41,7 @@ struct perigee_tags {
   uint32_t idle_count;
   uint64_t floor;
   uint64_t seed;
+  uint32_t owners;
 };
 
 _Static_assert(offsetof(perigee_tags, version) == 0, "perigee_tags_now reads the first member");
@@ -48,6 +49,7 @@ _Static_assert(offsetof(perigee_tags, version) == 0, "perigee_tags_now reads the
 PERIGEE_API perigee_tags *perigee_tags_new(void) {
   perigee_tags *tags = perigee_zalloc(sizeof *tags);
   if (!tags) return NULL;
+  tags->owners = 1;
   tags->seed = perigee_hash_random_seed();
   tags->free = tags->idle_head = tags->idle_tail = NONE;
   tags->cell_mask = 15;
@@ -61,8 +63,12 @@ PERIGEE_API perigee_tags *perigee_tags_new(void) {
   return tags;
 }
 
+PERIGEE_API void perigee_tags_retain(perigee_tags *tags) {
+  tags->owners++;
+}
+
 PERIGEE_API void perigee_tags_free(perigee_tags *tags) {
-  if (!tags) return;
+  if (!tags || --tags->owners > 0) return;
   perigee_dealloc(tags->nodes);
   perigee_dealloc(tags->cells);
   perigee_dealloc(tags);

@@ -24,7 +24,10 @@ typedef struct perigee_tags perigee_tags;
 
 enum { PERIGEE_TAG_ROOT = 0 }; /* the node of the empty path: conflicts with every tag */
 
+/* A registry has owners: whoever called new, and each store that uses it (finalizers of a closing
+ * Lua state run in any order). The last perigee_tags_free frees it. NULL: memory is out. */
 perigee_tags *perigee_tags_new(void);
+void perigee_tags_retain(perigee_tags *tags);
 void perigee_tags_free(perigee_tags *tags);
 
 /* perigee_tags_version: the number of writes so far (a stamp). */

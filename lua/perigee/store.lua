@@ -87,13 +87,10 @@ function _M.new(opts, clock)
   local tags = ffi.gc(C.perigee_tags_new(), C.perigee_tags_free)
   local handle = tags ~= nil and C.perigee_store_new(config, clock, tags)
   if not handle or handle == nil then error("perigee.new: out of memory", 0) end
-  local borrowed = { tags, clock } -- by the C store: alive until its finalizer has run
   local self = setmetatable({
     name = opts.name or "",
-    handle = ffi.gc(handle, function(store)
-      C.perigee_store_free(store)
-      while #borrowed > 0 do table.remove(borrowed) end
-    end),
+    handle = ffi.gc(handle, C.perigee_store_free),
+    clock = clock, -- the C store reads it
     tags = tags,
     view = C.perigee_store_get_view(handle),
     keys = {},
