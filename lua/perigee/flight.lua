@@ -136,6 +136,16 @@ local function park_on(record, timeout)
   return woken
 end
 
+-- Woken, but not by the end of the load: waits for the rest of the time. By calls, not by a loop:
+-- a loop on the way of a wait would keep `cache:get` from being compiled.
+local function wait_on(record, deadline)
+  if record.done then return true end
+  local left = deadline - context.port.now()
+  if left <= 0 then return false end
+  park_on(record, left)
+  return wait_on(record, deadline)
+end
+
 --- Waits until a load has ended.
 -- @tparam table record from `find` or `begin`; gets `waited`
 -- @tparam number timeout seconds of patience, or math.huge
@@ -143,14 +153,9 @@ end
 -- @raise `"cancelled"`; a cycle of loads; that waiting is impossible here
 function _M.wait(record, timeout)
   record.waited = true
-  local port = context.port
-  local deadline = timeout < math.huge and port.now() + timeout
-  while not record.done do
-    local left = deadline and deadline - port.now()
-    if left and left <= 0 then return false end
-    park_on(record, left or nil)
-  end
-  return true
+  if timeout < math.huge then return wait_on(record, context.port.now() + timeout) end
+  park_on(record)
+  return record.done or wait_on(record, math.huge)
 end
 
 --- Starts `run(work)` as the work of a load. While a load starts another in place, it waits for
