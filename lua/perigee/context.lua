@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --- Who is running now: written by the runtime at each switch of task, read by whatever waits.
 --
--- - `port`: the runtime port in force (`perigee.runtime` says what a port is), the blocking one
---   in plain code; set as soon as `perigee.runtime` is loaded;
+-- - `port`: the runtime port in force (`perigee.runtime` says what a port is), in plain code the
+--   blocking one;
 -- - `load`: id of the load that the running code works for (`flight.h`), 0 for none;
 -- - `session`: the agent session of the running code, or nil.
 --
@@ -17,7 +17,7 @@
 local function ignore() end
 
 return {
-  port = nil,
+  port = require("perigee.runtime.none").port,
   load = 0,
   session = nil,
   moves = ignore,

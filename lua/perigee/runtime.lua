@@ -17,7 +17,6 @@
 
 local context = require "perigee.context"
 local hooks = require "perigee.runtime.hooks"
-local none = require "perigee.runtime.none"
 
 local _M = {}
 
@@ -25,8 +24,6 @@ local KNOWN = { libev = true, none = true, virtual = true }
 
 --- The clock of everything that expires (`perigee_clock`).
 _M.clock = require "perigee.runtime.clock"
-
-context.port = context.port or none.port
 
 --- The name of the runtime in force.
 -- @treturn string `"libev"`, `"none"` or `"virtual"`

@@ -157,7 +157,7 @@ local function make_stuck(run, root, edge, keeper)
   return function()
     steps = steps + 1
     if steps == 1 then
-      run.deadlock = "perigee.run: deadlock: every task waits, and no timer, process or "
+      run.deadlock = "perigee: deadlock: every task waits, and no timer, process or "
         .. "descriptor is left that could wake one" .. list_waits(root)
       for i = root.count, 1, -1 do cancel.cancel(root[i]) end
       return

@@ -46,6 +46,7 @@ local idle, idle_count
 
 local current, current_thread -- the task that runs, and the coroutine in which it may wait
 local depth = 0               -- of tasks started in place, one inside the other
+local base = 0                -- the depth at which the world in force was entered
 local deferred -- starts put off to the next turn
 
 -- Tickets ---------------------------------------------------------------------------------
@@ -385,7 +386,7 @@ function _M.collect(now)
     left = left - n
   end
   if deferred[1] then start_deferred() end
-  current, current_thread, depth = nil, nil, 0
+  current, current_thread, depth = nil, nil, base
 end
 
 --- True if a task can go on without waiting for anything.
@@ -455,12 +456,12 @@ end
 --- Puts a world in force; returns a function that brings back what was.
 -- @tparam table new a world (`perigee.runtime.driver` makes them)
 function _M.use(new)
-  local old, me, thread, at = world, current, current_thread, depth
+  local old, me, thread, level, old_base = world, current, current_thread, depth, base
   put_in_force(new)
-  current, current_thread, depth = nil, nil, 0
+  current, current_thread, base = nil, nil, depth
   return function()
-    if old then put_in_force(old) end
-    current, current_thread, depth = me, thread, at
+    put_in_force(old)
+    current, current_thread, depth, base = me, thread, level, old_base
   end
 end
 
