@@ -28,7 +28,7 @@ local MASK = SEGMENT - 1
 local REPLACED = C.PERIGEE_GONE_REPLACED
 local MISS, AGAIN, STALE = C.PERIGEE_MISS, C.PERIGEE_AGAIN, C.PERIGEE_STALE
 local FIRST_ROOM = 128
-local STEP = 4096 -- entries looked at by one step of a loop turn
+local STEP = 4096 -- entries looked at by one step of a full reclaim
 
 local POLICIES = {
   fifo = C.PERIGEE_POLICY_FIFO,
@@ -359,17 +359,21 @@ function _M:resize(maxsize)
   until result ~= AGAIN
 end
 
+local ROUNDS_PER_TURN = 64 -- of C.PERIGEE_GONE_MAX entries each: well under a millisecond
+
 -- Seconds until a store wants to be stepped; 0 when it still has work.
 local function turn_of(self, now_ms)
   local due = C.perigee_store_due_ms(self.handle)
-  if due <= now_ms then
-    local more = C.perigee_store_step(self.handle, STEP)
+  local rounds = 0
+  while due <= now_ms do
+    if rounds == ROUNDS_PER_TURN then return 0 end
+    rounds = rounds + 1
+    C.perigee_store_step(self.handle, 4 * C.PERIGEE_GONE_MAX)
     self:drain()
     if self.queued > 0 then self:tell() end
-    if more ~= 0 then return 0 end
     due = C.perigee_store_due_ms(self.handle)
   end
-  return math.max(0, due - now_ms) / 1000
+  return (due - now_ms) / 1000
 end
 
 local STORES_PER_TURN = 64
@@ -394,6 +398,7 @@ function _M.turn(now_ms)
   for _ = 1, math.min(STORES_PER_TURN, living_count) do
     local store = living_count > 0 and next_store()
     if store then wanted = math.min(wanted, turn_of(store, now_ms)) end
+    if wanted == 0 then return 0 end
   end
   some_due = some_due or wanted < math.huge
   if living_count <= STORES_PER_TURN or not some_due then return wanted end
