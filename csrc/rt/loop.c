@@ -140,6 +140,10 @@ PERIGEE_API int32_t perigee_loop_read(int32_t fd, char *buffer, uint32_t size) {
   return n < 0 ? -errno : (int32_t)n;
 }
 
+PERIGEE_API int32_t perigee_loop_is_terminal(int32_t fd) {
+  return isatty(fd);
+}
+
 PERIGEE_API const char *perigee_loop_verify(const perigee_loop *loop) {
   uint32_t watches = 0;
   for (const watch *w = loop->watches; w; w = w->next) {

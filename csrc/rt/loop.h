@@ -45,6 +45,9 @@ int32_t perigee_loop_readable(perigee_loop *loop, int32_t fd, double ticket);
 /* perigee_loop_read: read(2) into `buffer`: the count, 0 at the end, or -errno. */
 int32_t perigee_loop_read(int32_t fd, char *buffer, uint32_t size);
 
+/* perigee_loop_is_terminal: 1 if `fd` is a terminal. */
+int32_t perigee_loop_is_terminal(int32_t fd);
+
 /* perigee_loop_verify: NULL, or what is broken. */
 const char *perigee_loop_verify(const perigee_loop *loop);
 /* ffi: end */
