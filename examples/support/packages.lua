@@ -41,7 +41,7 @@ end
 -- Status 1 only says that some name is unknown; it is then not among the facts.
 local function query(names)
   local done, err = run { "dpkg-query", "--show", "--showformat=" .. FORMAT, unpack(names) }
-  if not done then return nil, "dpkg-query: " .. err end
+  if not done then return nil, err end
   if done.status > 1 then return nil, "dpkg-query: " .. done.stderr end
   return parse(done.stdout)
 end
