@@ -5,6 +5,7 @@
 local ffi = require "ffi"
 local cancel = require "perigee.runtime.cancel"
 local context = require "perigee.context"
+local options = require "perigee.options"
 local scheduler = require "perigee.runtime.scheduler"
 local C = require("perigee.lib").rt
 
@@ -12,40 +13,37 @@ local MAX_OUTPUT = 16 * 1024 * 1024
 local TERM_GRACE_S, KILL_GRACE_S = 0.5, 0.4 -- together within the grace of a cancelled task
 local SIGTERM, SIGKILL = 15, 9
 
-local OPTIONS = { stdin = true, timeout = true, max_output = true }
-
-local function mistake(argument, wanted, value)
-  error(("perigee.exec: %s must be %s, got %s"):format(argument, wanted, tostring(value)), 4)
-end
+local OPTIONS = {
+  stdin = options.kinds.string,
+  timeout = { "a number of seconds >= 0", function(v) return type(v) == "number" and v >= 0 end },
+  max_output = { "a number of bytes >= 0", function(v) return type(v) == "number" and v >= 0 end },
+}
 
 local function is_argument(value)
   return type(value) == "string" and not value:find("\0", 1, true) or type(value) == "number"
 end
 
+-- The items of the list, as text; the rest must be options.
 local function check(spec)
-  if type(spec) ~= "table" then mistake("spec", "a table", spec) end
-  local n = #spec
-  for key in pairs(spec) do
-    local is_index = type(key) == "number" and key % 1 == 0 and key >= 1 and key <= n
-    if not is_index and not OPTIONS[key] then
-      error(("perigee.exec: unknown option '%s'; it takes stdin, timeout and max_output")
-        :format(tostring(key)), 3)
-    end
+  if type(spec) ~= "table" then
+    options.fail("perigee.exec", "spec", "a table { program, argument, ... }", spec, 3)
   end
-  if n == 0 or spec[1] == "" then mistake("the program (the first item)", "a name", spec[1]) end
-  for i = 1, n do
+  local argv, rest = {}, {}
+  for i = 1, #spec do
     if not is_argument(spec[i]) then
-      mistake(("item %d"):format(i), "a string without NUL bytes, or a number", spec[i])
+      options.fail("perigee.exec", ("item %d"):format(i),
+        "a string without NUL bytes, or a number", spec[i], 3)
     end
+    argv[i] = tostring(spec[i])
   end
-  local stdin, timeout, max_output = spec.stdin, spec.timeout, spec.max_output
-  if stdin ~= nil and type(stdin) ~= "string" then mistake("stdin", "a string", stdin) end
-  if timeout ~= nil and not (type(timeout) == "number" and timeout >= 0) then
-    mistake("timeout", "a number of seconds >= 0", timeout)
+  for key, value in pairs(spec) do
+    if type(key) ~= "number" or argv[key] == nil then rest[key] = value end
   end
-  if max_output ~= nil and not (type(max_output) == "number" and max_output >= 0) then
-    mistake("max_output", "a number of bytes >= 0", max_output)
+  options.check("perigee.exec", rest, OPTIONS, 3)
+  if argv[1] == nil or argv[1] == "" then
+    options.fail("perigee.exec", "item 1", "the name of a program", spec[1], 3)
   end
+  return argv
 end
 
 local function ticket_here(port)
@@ -77,9 +75,7 @@ local function stop(process)
   wait(process, KILL_GRACE_S)
 end
 
-local function start(spec)
-  local argv = {}
-  for i = 1, #spec do argv[i] = tostring(spec[i]) end
+local function start(argv, spec)
   local loop, stdin = scheduler.world().loop, spec.stdin
   local c_argv = ffi.new("const char *[?]", #argv + 1, argv)
   c_argv[#argv] = nil -- an initializer does not fill what it leaves open
@@ -126,9 +122,9 @@ end
 -- `signal` and the status 128 + signal
 -- @treturn string why not: it could not be started, `"timeout"`, too much output
 local function exec(spec)
-  check(spec)
+  local argv = check(spec)
   ticket_here(context.port)
-  local process, err = start(spec)
+  local process, err = start(argv, spec)
   if not process then return nil, err end
   local ok, ended = pcall(wait, process, spec.timeout)
   if not ok or not ended then

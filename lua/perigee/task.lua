@@ -12,6 +12,7 @@ local context = require "perigee.context"
 local failures = require "perigee.runtime.failures"
 local generator = require "perigee.runtime.generator"
 local libev = require "perigee.runtime.libev"
+local options = require "perigee.options"
 local runner = require "perigee.runtime.runner"
 local runtime = require "perigee.runtime"
 local scheduler = require "perigee.runtime.scheduler"
@@ -23,19 +24,10 @@ local join, results = runner.join, runner.results
 
 local _M = {}
 
-local function show(value)
-  return type(value) == "string" and ("'%s'"):format(value) or tostring(value)
-end
+local fail, is_callable = options.fail, options.is_callable
 
-local function is_callable(value)
-  if type(value) == "function" then return true end
-  local mt = getmetatable(value)
-  return type(mt) == "table" and mt.__call ~= nil
-end
-
-local function mistake(where, argument, wanted, value)
-  error(("%s: %s must be %s, got %s"):format(where, argument, wanted, show(value)), 3)
-end
+local SECONDS = "a number of seconds >= 0"
+local FUNCTION = options.kinds.callable[1]
 
 local function is_seconds(value)
   return type(value) == "number" and value >= 0
@@ -49,21 +41,12 @@ end
 
 -- Running ---------------------------------------------------------------------------------
 
-local RUN_OPTIONS = { main = true, drain = true }
+local RUN_OPTIONS = { main = options.kinds.callable, drain = options.kinds.boolean }
 
-local function check_run_options(options)
-  for name in pairs(options) do
-    if not RUN_OPTIONS[name] then
-      error(("perigee.run: unknown option %s; it takes main and drain"):format(show(name)), 3)
-    end
-  end
-  if not is_callable(options.main) then
-    mistake("perigee.run", "main", "a function", options.main)
-  end
-  if options.drain ~= nil and type(options.drain) ~= "boolean" then
-    mistake("perigee.run", "drain", "a boolean", options.drain)
-  end
-  return options.main, options.drain
+local function check_run_options(given)
+  options.check("perigee.run", given, RUN_OPTIONS, 3)
+  if given.main == nil then fail("perigee.run", 'option "main"', FUNCTION, nil, 3) end
+  return given.main, given.drain
 end
 
 local function run(drain, main, ...)
@@ -89,7 +72,7 @@ function _M.run(main, ...)
   if type(main) == "table" and not is_callable(main) then
     main, drain = check_run_options(main)
   elseif not is_callable(main) then
-    mistake("perigee.run", "main", "a function or a table of options", main)
+    fail("perigee.run", "main", FUNCTION .. ", or a table of options", main, 2)
   end
   if current() then check_can_wait("perigee.run") end
   return run(drain, main, ...)
@@ -100,7 +83,7 @@ end
 -- The scope of what the running code spawns.
 local function scope_here(fn)
   if type(fn) ~= "function" and not is_callable(fn) then
-    mistake("perigee.spawn", "fn", "a function", fn)
+    fail("perigee.spawn", "fn", FUNCTION, fn, 3)
   end
   local me = current()
   if me then return me.scope.home end
@@ -128,7 +111,7 @@ _M.spawn = spawn
 -- @raise its error, unchanged; `"cancelled"` if it was cancelled
 function scheduler.methods:wait(timeout)
   if timeout ~= nil and not is_seconds(timeout) then
-    mistake("task:wait", "timeout", "a number of seconds >= 0", timeout)
+    fail("task:wait", "timeout", SECONDS, timeout, 2)
   end
   if not self.status then
     if self == current() then error("task:wait: a task cannot wait for its own end", 2) end
@@ -175,10 +158,10 @@ end
 -- @treturn table their first results, in the same order
 -- @raise the first error, unchanged
 function _M.gather(fns)
-  if type(fns) ~= "table" then mistake("perigee.gather", "fns", "a list of functions", fns) end
+  if type(fns) ~= "table" then fail("perigee.gather", "fns", "a list of functions", fns, 2) end
   for i = 1, #fns do
     if not is_callable(fns[i]) then
-      mistake("perigee.gather", ("fns[%d]"):format(i), "a function", fns[i])
+      fail("perigee.gather", ("fns[%d]"):format(i), FUNCTION, fns[i], 2)
     end
   end
   check_can_wait("perigee.gather")
@@ -203,9 +186,9 @@ end
 -- @raise its error, unchanged
 function _M.timeout(seconds, fn, ...)
   if not is_seconds(seconds) then
-    mistake("perigee.timeout", "seconds", "a number >= 0", seconds)
+    fail("perigee.timeout", "seconds", SECONDS, seconds, 2)
   end
-  if not is_callable(fn) then mistake("perigee.timeout", "fn", "a function", fn) end
+  if not is_callable(fn) then fail("perigee.timeout", "fn", FUNCTION, fn, 2) end
   check_can_wait("perigee.timeout")
   local task = spawn(fn, ...)
   if not task.status then
@@ -229,7 +212,7 @@ end
 -- @param ... its arguments
 -- @return its results
 function _M.shield(fn, ...)
-  if not is_callable(fn) then mistake("perigee.shield", "fn", "a function", fn) end
+  if not is_callable(fn) then fail("perigee.shield", "fn", FUNCTION, fn, 2) end
   return unwrap(cancel.shielded(fn, ...))
 end
 
@@ -237,7 +220,7 @@ end
 -- @tparam function fn its body; it yields with `coroutine.yield`
 -- @treturn function
 function _M.wrap(fn)
-  if not is_callable(fn) then mistake("perigee.wrap", "fn", "a function", fn) end
+  if not is_callable(fn) then fail("perigee.wrap", "fn", FUNCTION, fn, 2) end
   return generator.new(fn)
 end
 
@@ -247,7 +230,7 @@ end
 -- @tparam number seconds 0 lets the others run for one turn; `math.huge` waits to be cancelled
 function _M.sleep(seconds)
   if not is_seconds(seconds) then
-    mistake("perigee.sleep", "seconds", "a number >= 0", seconds)
+    fail("perigee.sleep", "seconds", SECONDS, seconds, 2)
   end
   local port = context.port
   local ticket, why = port.can_wait()

@@ -10,6 +10,7 @@
 -- @module perigee.testing
 
 local context = require "perigee.context"
+local options = require "perigee.options"
 local runner = require "perigee.runtime.runner"
 local scheduler = require "perigee.runtime.scheduler"
 local virtual = require "perigee.runtime.virtual"
@@ -55,8 +56,7 @@ end
 function _M.advance(seconds)
   local port = context.port
   if type(seconds) ~= "number" or not (seconds >= 0 and seconds < math.huge) then
-    error(("perigee.testing.advance: seconds must be a number >= 0, got %s")
-      :format(tostring(seconds)), 2)
+    options.fail("perigee.testing.advance", "seconds", "a number >= 0, not math.huge", seconds, 2)
   elseif port.name ~= "virtual" then
     error("perigee.testing.advance: the clock is virtual only inside perigee.testing.run, here "
       .. "the runtime is " .. port.name, 2)

@@ -17,15 +17,23 @@ _M.GRACE_S = 1
 -- A task that swallows the error and waits again is slowed down, so that the loop turns.
 local SWALLOWED_AT_ONCE, PAUSE_S = 2, 0.01
 
+-- Ends a task whose coroutine will not go on.
+local function drop(task)
+  if task.slot then scheduler.discard(task.slot) end
+  task.status, task.err, task.slot = "failed", "cancelled", false
+  scheduler.retire(task)
+end
+
 --- Makes every wait of the task raise "cancelled" from now on.
 function _M.cancel(task)
   if task.status or task.cancelled then return end
-  task.cancelled, task.grace_ends = true, scheduler.world().time() + _M.GRACE_S
+  local world = scheduler.world()
+  task.cancelled, task.grace_ends = true, world.time() + _M.GRACE_S
   if not task.slot then
-    scheduler.drop(task)
+    drop(task)
   elseif not task.shielded then
     task.stop = true
-    scheduler.wake(task)
+    scheduler.unpark(world.tickets[task.slot])
   end
 end
 
@@ -33,18 +41,18 @@ end
 function _M.abandon(task)
   local thread = scheduler.thread_of(task)
   local trace = thread and debug.traceback(thread) or "(it had not started)"
-  scheduler.drop(task)
+  drop(task)
   failures.abandoned(task, trace)
   if task.internal then context.abandoned(task.fn, task.a, task.b) end
 end
 
 --- What a wait of a cancelled task does.
 function _M.raise_cancelled(task)
-  local raised = (task.raised or 0) + 1
+  local world, raised = scheduler.world(), (task.raised or 0) + 1
   task.raised = raised
-  local ticket = scheduler.renew(task)
+  local ticket = scheduler.renew(task.slot, world.tickets[task.slot])
   if raised > SWALLOWED_AT_ONCE then
-    if scheduler.world().time() >= task.grace_ends then
+    if world.time() >= task.grace_ends then
       _M.abandon(task)
       coroutine.yield(scheduler.GONE)
     end

@@ -332,6 +332,9 @@ end
 
 _M.unpark, _M.can_wait = unpark, can_wait
 
+-- For perigee.runtime.cancel, which adds `cancel` and `raise_cancelled`.
+_M.renew, _M.discard, _M.retire = renew, discard, retire
+
 -- For plain code, whose waits end in a thread that notes it and yields PARKED again.
 
 _M.add_thread, _M.fresh_ticket = add_thread, fresh_ticket
@@ -397,25 +400,6 @@ end
 --- The earliest deadline of a parked task, in the world's time; infinite if there is none.
 function _M.next_deadline()
   return C.perigee_tickets_next(c_tickets)
-end
-
--- For perigee.runtime.cancel, which adds `cancel`, `abandon` and `raise_cancelled`.
-
---- Wakes a task wherever it is parked.
-function _M.wake(task)
-  unpark(tickets[task.slot])
-end
-
---- Makes the ticket of the running task stale.
-function _M.renew(task)
-  return renew(task.slot, tickets[task.slot])
-end
-
---- Ends a task whose coroutine will not go on.
-function _M.drop(task)
-  if task.slot then discard(task.slot) end
-  task.status, task.err, task.slot = "failed", "cancelled", false
-  retire(task)
 end
 
 -- Worlds ----------------------------------------------------------------------------------
