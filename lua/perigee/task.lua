@@ -115,6 +115,9 @@ function scheduler.methods:wait(timeout)
   end
   if not self.status then
     if self == current() then error("task:wait: a task cannot wait for its own end", 2) end
+    if self.scope.root.world ~= scheduler.world() then
+      error("task:wait: the task runs on another clock (perigee.testing.run is in between)", 2)
+    end
     check_can_wait("task:wait")
     if not join(self, timeout) then return nil, "timeout" end
   end

@@ -27,13 +27,13 @@ end
 --- Makes every wait of the task raise "cancelled" from now on.
 function _M.cancel(task)
   if task.status or task.cancelled then return end
-  local world = scheduler.world()
+  local world = task.scope.root.world
   task.cancelled, task.grace_ends = true, world.time() + _M.GRACE_S
   if not task.slot then
     drop(task)
   elseif not task.shielded then
     task.stop = true
-    scheduler.unpark(world.tickets[task.slot])
+    scheduler.unpark_in(world, world.tickets[task.slot])
   end
 end
 

@@ -28,13 +28,15 @@ function _M.new_world(port, source)
   if loop == nil then error("perigee: cannot make a libev loop: no memory or descriptors", 0) end
   loop = ffi.gc(loop, C.perigee_loop_free)
   local c_tickets = C.perigee_loop_tickets(loop)
-  return {
+  local world = {
     port = port, loop = loop, c_tickets = c_tickets, chunk = C.perigee_tickets_chunk(c_tickets),
     time = source.time, move = source.move,
     threads = {}, tasks = {}, records = {}, tickets = {}, parked = {}, early = {},
     idle = {}, idle_count = 0, deferred = {},
-    plain = scope.new_root(), hooks_due = 0, driving = false,
+    hooks_due = 0, driving = false,
   }
+  world.plain = scope.new_root(world)
+  return world
 end
 
 local function call_hooks(now)

@@ -54,7 +54,6 @@ function port.park(ticket, timeout)
   if not scheduler.begin_park(slot, ticket, timeout) then return true end
   wait.status = false
   driver.drive(wait, raise_stuck)
-  scheduler.end_park(slot, ticket)
   return wait.unparked
 end
 

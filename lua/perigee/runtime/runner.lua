@@ -172,7 +172,8 @@ end
 -- @return the results of main
 function _M.drive(drain, main, ...)
   -- The run's own scope; that of the stop hooks; and one for the task that closes both.
-  local root, edge = scopes.new_root(), scopes.new_root()
+  local world = scheduler.world()
+  local root, edge = scopes.new_root(world), scopes.new_root(world)
   local keeper, run = scopes.new_child(edge), {}
   keeper.home = edge
   local task = scheduler.spawn_in(keeper, run_outermost, root, edge, drain, main, ...)

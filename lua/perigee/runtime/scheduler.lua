@@ -9,11 +9,10 @@
 --     parked[slot]   the ticket it parked on last: equal to a fired one = it is to be resumed
 --     early[slot]    the last ticket fired from Lua: equal to its own = fired before it parked
 --
--- A *world* is one such set of tables with its C loop; one world is in force at a time. A *task*
--- is a table: `scope`, `index` (its place there, 0 while it has never waited), `slot`, `stop`
--- (its waits raise), `status` (false while it lives, then the number of its results, kept in
--- [1..n], or "failed"), `waiter` (see `perigee.runtime.waiters`), `load` (the load it counts
--- for, 0 for none).
+-- A *world* is one such set with its C loop; one is in force at a time. A *task* is a table:
+-- `scope`, `index` (its place there, 0 while it has never waited), `slot`, `stop` (its waits
+-- raise), `status` (false while it lives, then the number of its results, kept in [1..n], or
+-- "failed"), `waiter` (see `perigee.runtime.waiters`), `load` (that it counts for, or 0).
 -- @module perigee.runtime.scheduler
 
 local context = require "perigee.context"
@@ -59,6 +58,12 @@ end
 local function unpark(ticket)
   local slot = C.perigee_tickets_unpark(c_tickets, ticket)
   if slot >= 0 then early[slot] = ticket end
+end
+
+-- The same for a ticket of a world that may not be in force.
+function _M.unpark_in(which, ticket)
+  local slot = C.perigee_tickets_unpark(which.c_tickets, ticket)
+  if slot >= 0 then which.early[slot] = ticket end
 end
 
 -- The slot's ticket was fired without being waited for, or its yield failed: takes the next.
@@ -141,8 +146,8 @@ local function end_task(task)
   return true
 end
 
--- Functions with `...` are never compiled from their head (LuaJIT), so those on the way of
--- every task do next to nothing and leave the rest to functions that are.
+-- LuaJIT never compiles a function with `...` from its head, so those on the way of every task
+-- do next to nothing and leave the rest to functions without.
 
 local function keep_results(task, n, ...)
   for i = 1, n do task[i] = (select(i, ...)) end
@@ -293,7 +298,6 @@ function _M.give_back(slot)
   idle[idle_count] = slot
 end
 
---- True if a task may start in place.
 function _M.may_start()
   return depth < DEPTH_LIMIT
 end
@@ -353,11 +357,6 @@ function _M.begin_park(slot, ticket, timeout)
   return true
 end
 
---- The wait on `ticket` is over.
-function _M.end_park(slot, ticket)
-  tickets[slot] = after(ticket)
-end
-
 -- Waking ----------------------------------------------------------------------------------
 
 local function start_deferred()
@@ -397,7 +396,7 @@ function _M.is_ready()
   return deferred[1] ~= nil or C.perigee_tickets_ready(c_tickets) > 0
 end
 
---- The earliest deadline of a parked task, in the world's time; infinite if there is none.
+--- The earliest deadline of a parked task, or infinity.
 function _M.next_deadline()
   return C.perigee_tickets_next(c_tickets)
 end
@@ -424,7 +423,6 @@ function _M.set_thread(thread)
   current_thread = thread
 end
 
---- The world in force.
 function _M.world()
   return world
 end

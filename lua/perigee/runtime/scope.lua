@@ -16,9 +16,10 @@ local function new(root)
   return scope
 end
 
---- A scope of its own, with a scope for internal work.
-function _M.new_root()
+--- A scope of its own in a world, with a scope for internal work.
+function _M.new_root(world)
   local root = new()
+  root.world = world
   root.work = new(root)
   root.work.home = root
   return root
