@@ -35,13 +35,13 @@ function _M.aligned(list, n)
 end
 
 -- A map by key of what a batch loader returned.
-local function by_key(returned, keys, what)
+local function by_key(returned, records, what)
   if getmetatable(returned) ~= aligned_mt then return returned end
-  if returned.n ~= #keys then
-    error(("batch_loader: %s is a list of %d for %d keys"):format(what, returned.n, #keys), 0)
+  if returned.n ~= #records then
+    error(("batch_loader: %s is a list of %d for %d keys"):format(what, returned.n, #records), 0)
   end
   local map = {}
-  for i = 1, #keys do map[keys[i]] = returned.list[i] end
+  for i = 1, #records do map[records[i].key] = returned.list[i] end
   return map
 end
 
@@ -50,18 +50,18 @@ local function land_all(batch, ok, value, err)
   for i = 1, #records do load.land(records[i], now, ok, value, err) end
 end
 
-local function land_each(batch, keys, results, errors)
+local function land_each(batch, results, errors)
   if errors ~= nil and type(errors) ~= "table" then return land_all(batch, true, nil, errors) end
   if type(results) ~= "table" then
     options.fail("batch_loader", "the first result", "a table by key (or perigee.aligned(list))",
       results, 1)
   end
-  results = by_key(results, keys, "the first result")
-  errors = errors and by_key(errors, keys, "the second result")
   local records, now = batch.records, context.port.now()
+  results = by_key(results, records, "the first result")
+  errors = errors and by_key(errors, records, "the second result")
   for i = 1, #records do
-    local key = keys[i]
-    load.land(records[i], now, true, results[key], errors and errors[key])
+    local record = records[i]
+    load.land(record, now, true, results[record.key], errors and errors[record.key])
   end
 end
 
@@ -83,7 +83,7 @@ local function call_loader(batch)
   local keys = take(batch)
   local cache = batch.cache
   cache.batches, cache.batched_keys = cache.batches + 1, cache.batched_keys + #keys
-  land_each(batch, keys, batch.loader(keys))
+  land_each(batch, batch.loader(keys))
 end
 
 local function wait_for_company(batch)

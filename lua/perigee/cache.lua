@@ -63,15 +63,11 @@ local GET = {
 
 local SET = { ttl = kinds.duration, tags = tags.LIST, write_remote = kinds.boolean }
 
-local KEY = "a string, a number (not NaN) or a boolean (perigee.key makes keys of other values)"
-
-local function is_key(key)
-  local kind = type(key)
-  return kind == "string" or kind == "number" and key == key or kind == "boolean"
-end
+local KEY = kinds.key
+local is_key = KEY[2]
 
 local function check_key(where, key)
-  if not is_key(key) then options.fail(where, "key", KEY, key, 3) end
+  if not is_key(key) then options.fail(where, "key", KEY[1], key, 3) end
 end
 
 local number = 0
@@ -141,11 +137,13 @@ local function get_missing(self, key, slot, starter, loader, spec)
   return load.through(self, key, nil, starter, loader, spec)
 end
 
+local LOADER = { "a loader (a function or a callable table) or a table of options", kinds.list[2] }
+
 local function check_get(where, opts)
-  options.argument(where, "opts", kinds.list, opts, 4)
-  options.check(where, opts, GET, 4)
+  options.argument(where, "loader", LOADER, opts, 3)
+  options.check(where, opts, GET, 3)
   if opts.loader and opts.batch_loader then
-    error(where .. ": give either option \"loader\" or option \"batch_loader\"", 4)
+    error(where .. ": give either option \"loader\" or option \"batch_loader\"", 3)
   end
 end
 
@@ -201,7 +199,7 @@ function _M:get_many(keys, opts)
   options.argument("cache:get_many", "keys", kinds.list, keys, 2)
   for i = 1, #keys do
     if not is_key(keys[i]) then
-      options.fail("cache:get_many", ("keys[%d]"):format(i), KEY, keys[i], 2)
+      options.fail("cache:get_many", ("keys[%d]"):format(i), KEY[1], keys[i], 2)
     end
   end
   if opts == nil then
@@ -366,7 +364,7 @@ end
 -- @treturn boolean true
 function _M:invalidate_tags(...)
   local list = { ... }
-  for i = 1, select("#", ...) do
+  for i = 1, math.max(1, select("#", ...)) do
     options.argument("cache:invalidate_tags", ("argument %d"):format(i), tags.TAG, list[i], 2)
   end
   local store = self.store
@@ -433,6 +431,7 @@ function _M:close()
   self.version = self.version + 1
   self.store.on_evict = false
   self.store:clear()
+  self.store:reclaim()
   metrics.forget(self)
   self.describe = function() return name end
   setmetatable(self, closed_mt)

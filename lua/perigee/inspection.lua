@@ -7,13 +7,8 @@ local options = require "perigee.options"
 
 local _M = {}
 
-local KEY = { "a string, a number (not NaN) or a boolean", function(key)
-  local kind = type(key)
-  return kind == "string" or kind == "number" and key == key or kind == "boolean"
-end }
-
 local function find(self, where, key)
-  options.argument(where, "key", KEY, key, 3)
+  options.argument(where, "key", options.kinds.key, key, 3)
   return self.store:find(key)
 end
 

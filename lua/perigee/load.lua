@@ -30,8 +30,8 @@ local _M = {}
 local function lifetime(cache, value, spec, hint_ttl)
   local asked = spec and spec.ttl or cache.default_ttl
   if value ~= nil then return hint_ttl or asked end
-  local neg = spec and spec.neg_ttl
-  if neg == nil then neg = cache.neg_ttl end
+  local neg = cache.neg_ttl
+  if spec and spec.neg_ttl ~= nil then neg = spec.neg_ttl end
   if neg == false then return false end
   return hint_ttl or neg or asked
 end

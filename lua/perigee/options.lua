@@ -44,7 +44,8 @@ end
 
 local is_callable = _M.is_callable
 
---- The kinds of values: what each accepts, and how an error words it.
+--- The kinds of values: how an error words what is expected, and a check, which may return beside
+-- false the part of the value that is to blame.
 _M.kinds = {
   string = { "a string", function(v) return type(v) == "string" end },
   name = { "a string that is not empty", function(v) return type(v) == "string" and v ~= "" end },
@@ -67,7 +68,12 @@ _M.kinds = {
     function(v) return type(v) == "number" and v > 0 and v < 2 ^ 31 and v % 1 == 0 end },
   weight = { "a number > 0",
     function(v) return type(v) == "number" and v > 0 end },
-  list = { "a list (a table)", function(v) return type(v) == "table" end },
+  key = { "a string, a number (not NaN) or a boolean (perigee.key makes keys of other values)",
+    function(v)
+      local kind = type(v)
+      return kind == "string" or kind == "number" and v == v or kind == "boolean"
+    end },
+  list = { "a table", function(v) return type(v) == "table" end },
 }
 
 --- One of several words.
@@ -91,7 +97,11 @@ end
 -- @tparam number level as for `error`, counted from the caller
 -- @return the value
 function _M.argument(where, what, kind, value, level)
-  if not kind[2](value) then _M.fail(where, what, kind[1], value, level + 1) end
+  local ok, culprit = kind[2](value)
+  if not ok then
+    if culprit == nil then culprit = value end
+    _M.fail(where, what, kind[1], culprit, level + 1)
+  end
   return value
 end
 
@@ -115,9 +125,7 @@ function _M.check(where, opts, specs, level)
       error(("%s: there is no option %s; the options are %s")
         :format(where, _M.describe(name):gsub("^string ", ""), known_names(specs)), level + 1)
     end
-    if not kind[2](value) then
-      _M.fail(where, ("option %q"):format(name), kind[1], value, level + 1)
-    end
+    _M.argument(where, ("option %q"):format(name), kind, value, level + 1)
   end
   return opts
 end

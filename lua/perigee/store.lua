@@ -16,6 +16,7 @@ local ffi = require "ffi"
 local new_table = require "table.new"
 
 local C = require("perigee.lib").core
+local context = require "perigee.context"
 local events = require "perigee.events"
 local log = require "perigee.log"
 
@@ -370,7 +371,7 @@ local function turn_of(self, now_ms)
     rounds = rounds + 1
     C.perigee_store_step(self.handle, 4 * C.PERIGEE_GONE_MAX)
     self:drain()
-    if self.queued > 0 then self:tell() end
+    if self.queued > 0 then context.port.spawn(self.tell, self) end
     due = C.perigee_store_due_ms(self.handle)
   end
   return (due - now_ms) / 1000

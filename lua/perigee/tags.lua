@@ -20,7 +20,7 @@ _M.TAG = { "a tag: a string that is not empty, or a list of parts", is_tag }
 _M.LIST = { "a list of tags (strings that are not empty, or lists of parts)", function(value)
   if type(value) ~= "table" then return false end
   for i = 1, #value do
-    if not is_tag(value[i]) then return false end
+    if not is_tag(value[i]) then return false, value[i] end
   end
   return #value > 0 or next(value) == nil
 end }

@@ -3,6 +3,7 @@
 -- @module perigee.warmup
 
 local options = require "perigee.options"
+local task = require "perigee.task"
 
 local _M = {}
 
@@ -10,17 +11,19 @@ local SPEC = { concurrency = options.kinds.count }
 
 local function check(loaders, opts)
   options.argument("cache:warmup", "loaders",
-    { "a table of loaders by key", options.kinds.list[2] }, loaders, 4)
-  options.argument("cache:warmup", "opts", options.kinds.list, opts, 4)
-  options.check("cache:warmup", opts, SPEC, 4)
+    { "a table of loaders by key", options.kinds.list[2] }, loaders, 3)
+  options.argument("cache:warmup", "opts", options.kinds.list, opts, 3)
+  options.check("cache:warmup", opts, SPEC, 3)
   for key, loader in pairs(loaders) do
+    options.argument("cache:warmup", "key", options.kinds.key, key, 3)
     options.argument("cache:warmup", ("loaders[%s]"):format(tostring(key)),
-      options.kinds.callable, loader, 4)
+      options.kinds.callable, loader, 3)
   end
 end
 
 local function load_one(cache, key, loader, errors)
   local ok, value, err = pcall(cache.get, cache, key, loader)
+  if not ok and value == "cancelled" then task.sleep(0) end -- raises if this task is cancelled
   if not ok then
     errors[key] = value
   elseif value == nil and err ~= nil then
@@ -37,7 +40,6 @@ end
 function _M.run(cache, loaders, opts)
   opts = opts or {}
   check(loaders, opts)
-  local task = require "perigee.task"
   local keys, at, errors = {}, 0, {}
   for key in pairs(loaders) do
     if not cache:contains(key) then keys[#keys + 1] = key end

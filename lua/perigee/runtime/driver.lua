@@ -64,6 +64,7 @@ local function turn(world, port)
     if wait < 0 then wait = 0 end
   end
   local now = world.move(world, wait)
+  context.port = world.port -- what a hook spawns may wait
   world.hooks_due = call_hooks(now)
   scheduler.collect(now)
   context.port, context.load, context.session = port, 0, nil
