@@ -1,0 +1,201 @@
+-- SPDX-License-Identifier: MIT
+-- suites: dev
+-- The examples are programs that people copy: each is run as its reader would run it, with plain
+-- luajit and with the host, and so is the code of README.md.
+
+local function run(command)
+  local pipe = assert(io.popen("{ " .. command .. "\n} 2>&1; echo status=$?"))
+  local output = pipe:read "*a"
+  pipe:close()
+  local text, status = output:match("^(.*)status=(%d+)\n$")
+  return text, tonumber(status)
+end
+
+local function run_example(program, example, arguments)
+  return run(("timeout 60 %s examples/%s %s"):format(program, example, arguments or ""))
+end
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+-- The cells of the demo's tables, by the title of their row (of two, the first); numbers without
+-- their units.
+local function cells_of(output)
+  local rows = {}
+  for line in output:gmatch "[^\n]+" do
+    local title, rest = line:match "^  (%l[%l%d, ]-)%s%s+(%S.*)$"
+    if title then
+      local cells = {}
+      for cell in (rest .. "   "):gmatch "(.-)   +" do
+        local digits = cell:gsub(",", ""):match "^[%d.]+"
+        cells[#cells + 1] = tonumber(digits) or cell
+      end
+      rows[title] = rows[title] or cells
+    end
+  end
+  return rows
+end
+
+local function has_dpkg()
+  local _, status = run "command -v dpkg-query"
+  return status == 0
+end
+
+for _, program in ipairs { "luajit", "perigee" } do
+  describe("with " .. program .. ", the example", function()
+    it("01-hello loads once, then has it in memory", function()
+      local output, status = run_example(program, "01-hello.lua")
+      assert.equal("user 42\tload\nuser 42\tmemory\n", output)
+      assert.equal(0, status)
+    end)
+
+    it("02-herd loads once for all who were not cancelled", function()
+      local output, status = run_example(program, "02-herd.lua")
+      assert.equal("1 loads, 999 answers\n", output)
+      assert.equal(0, status)
+    end)
+
+    it("03-batch calls its loader once for many callers", function()
+      local output, status = run_example(program, "03-batch.lua")
+      assert.equal("one call for 10 numbers\n50 callers\none call for 2 numbers\n"
+        .. "81\t100\tnegative\n", output)
+      assert.equal(0, status)
+    end)
+
+    it("demo makes the same requests three times, of real processes", function()
+      if not has_dpkg() then return pending "this machine cannot: it has no dpkg-query" end
+      local output, status = run_example(program, "demo.lua", "--requests 120")
+      assert.equal(0, status, output)
+      local rows = cells_of(output)
+      assert.same({ 120, 120, 120 }, rows["requests"], output)
+      local plain, cached, batched = unpack(rows["processes started"])
+      assert.equal(120, plain)
+      assert.is_true(cached < plain and batched < cached and batched > 0, output)
+      for _, title in ipairs { "wall time", "a request, p50", "a request, p99" } do
+        assert.equal(3, #rows[title], output)
+        for i = 1, 3 do assert.is_true(rows[title][i] > 0, output) end
+      end
+      assert.equal("-", rows["hit rate"][1])
+      assert.is_nil(output:find("stopped after", 1, true))
+    end)
+
+    it("demo shows one load for a thousand callers", function()
+      if not has_dpkg() then return pending "this machine cannot: it has no dpkg-query" end
+      local output, status = run_example(program, "demo.lua", "--requests 1")
+      assert.equal(0, status, output)
+      local rows = cells_of(output)
+      assert.same({ 1000 }, rows["callers"], output)
+      assert.same({ 1000 }, rows["right answers"])
+      assert.same({ 1 }, rows["loads"])
+      assert.same({ 1, 1, 1 }, rows["requests"])
+    end)
+
+    it("demo says what is missing, and fails, where there is no dpkg-query", function()
+      local path = run(("command -v %s"):format(program)):gsub("%s+$", "")
+      local output, status = run("PATH=/nowhere " .. path .. " examples/demo.lua")
+      assert.equal(1, status, output)
+      assert.matches("^demo: this needs a Debian machine.*dpkg%-query", output)
+      assert.is_nil(output:find("traceback", 1, true))
+    end)
+
+    it("demo refuses options that it does not know", function()
+      for _, option in ipairs { "--nonsense", "--requests", "--requests 0", "--requests x" } do
+        local output, status = run_example(program, "demo.lua", option)
+        assert.equal("demo: usage: demo.lua [--requests N]\n", output)
+        assert.equal(1, status)
+      end
+    end)
+  end)
+end
+
+describe("the demo's progress", function()
+  local function demo(form, requests)
+    if not has_dpkg() then return nil end
+    local command = ("luajit examples/demo.lua --requests %d"):format(requests)
+    return run(form:format(command))
+  end
+
+  it("is a line rewritten in place on a terminal", function()
+    local _, missing = run "command -v script"
+    local output, status = demo("script -qec '%s' /dev/null", 100)
+    if missing ~= 0 or not output then return pending "this machine cannot: no script, no dpkg" end
+    assert.equal(0, status, output)
+    assert.matches("\r  no cache: %d+ of 100", output)
+    assert.matches("\r\27%[K", output)
+  end)
+
+  it("leaves no control characters in a file", function()
+    local output, status = demo("%s", 100)
+    if not output then return pending "this machine cannot: it has no dpkg-query" end
+    assert.equal(0, status, output)
+    assert.is_nil(output:find "[\r\27]")
+  end)
+end)
+
+describe("README.md", function()
+  local function blocks(language)
+    local found = {}
+    for block in read("README.md"):gmatch("```" .. language .. "\n(.-)```") do
+      found[#found + 1] = block
+    end
+    return found
+  end
+
+  it("has Lua code, all of which runs as it stands", function()
+    local list = blocks "lua"
+    assert.is_true(#list > 0)
+    for _, block in ipairs(list) do
+      local path = os.tmpname()
+      local file = assert(io.open(path, "w"))
+      file:write(block)
+      file:close()
+      local output, status = run("luajit " .. path)
+      os.remove(path)
+      assert.equal(0, status, block .. output)
+    end
+  end)
+
+  it("shows examples/01-hello.lua itself", function()
+    local code = read("examples/01-hello.lua"):match "\n(local perigee.*)$"
+    assert.equal(code, blocks("lua")[1])
+  end)
+
+  it("names no command of ./dev that is not there", function()
+    local help = run "./dev help"
+    local count = 0
+    for command in read("README.md"):gmatch "%./dev (%l+)" do
+      assert.is_truthy(help:find("./dev " .. command, 1, true), command)
+      count = count + 1
+    end
+    assert.is_true(count >= 3)
+  end)
+end)
+
+describe("the documentation", function()
+  local PAGES = [[find README.md CONTRIBUTING.md CHANGELOG.md docs -name '*.md']]
+
+  it("has no link to a file that is not there", function()
+    for page in run(PAGES):gmatch "[^\n]+" do
+      local folder = page:match "^.*/" or ""
+      for target in read(page):gmatch "%]%(([^)#]+)[^)]*%)" do
+        if not target:find "^https?://" then
+          local _, status = run(("test -e '%s%s'"):format(folder, target))
+          assert.equal(0, status, page .. " links to " .. target)
+        end
+      end
+    end
+  end)
+
+  it("has lines that fit", function()
+    for page in run(PAGES):gmatch "[^\n]+" do
+      for line in read(page):gmatch "[^\n]+" do
+        local _, continuations = line:gsub("[\128-\191]", "")
+        assert.is_true(#line - continuations <= 100, page .. ": " .. line)
+      end
+    end
+  end)
+end)
