@@ -5,7 +5,9 @@
 local perigee = require "perigee"
 
 local _M = {
-  processes = 0, -- how many were started
+  processes = 0,            -- how many were started
+  closing_time = math.huge, -- no process is started after this time of `perigee.now`
+  CLOSED = "it is past closing time",
 }
 
 local AT_ONCE = 8 -- so many of them run at a time, at most
@@ -20,6 +22,7 @@ local function run(command)
   started = started + 1
   lanes[lane] = perigee.spawn(function()
     if before then pcall(before.wait, before) end
+    if perigee.now() > _M.closing_time then return nil, _M.CLOSED end
     _M.processes = _M.processes + 1
     return perigee.exec(command)
   end)
