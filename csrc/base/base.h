@@ -23,8 +23,8 @@
 #endif
 
 /* Fails a verify() function: returns a static text that names the broken invariant. */
-#define PERIGEE_VERIFY(condition)                       \
-  do {                                                  \
+#define PERIGEE_VERIFY(condition)                      \
+  do {                                                 \
     if (!(condition)) return __FILE__ ": " #condition; \
   } while (0)
 

@@ -84,8 +84,7 @@ static inline void perigee_queue_init(perigee_queue *queue) {
   *queue = (perigee_queue){PERIGEE_NONE, PERIGEE_NONE, 0};
 }
 
-static inline void perigee_queue_push(perigee_queue *queue, perigee_entry *entries,
-                                      uint32_t slot) {
+static inline void perigee_queue_push(perigee_queue *queue, perigee_entry *entries, uint32_t slot) {
   entries[slot].newer = PERIGEE_NONE;
   entries[slot].older = queue->head;
   if (queue->head != PERIGEE_NONE)

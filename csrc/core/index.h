@@ -64,8 +64,7 @@ static inline uint32_t perigee_index_tag(const perigee_index *index, uint64_t ha
 }
 
 /* A bit for each cell of a group whose bits under `mask` equal `wanted`. */
-static inline uint32_t perigee_group_match(const uint32_t *cells, uint32_t mask,
-                                           uint32_t wanted) {
+static inline uint32_t perigee_group_match(const uint32_t *cells, uint32_t mask, uint32_t wanted) {
 #ifdef __SSE2__
   __m128i masks = _mm_set1_epi32((int)mask), wants = _mm_set1_epi32((int)wanted);
   __m128i low = _mm_load_si128((const __m128i *)(const void *)cells);
@@ -76,15 +75,13 @@ static inline uint32_t perigee_group_match(const uint32_t *cells, uint32_t mask,
          (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(high)) << 4;
 #else
   uint32_t bits = 0;
-  for (uint32_t i = 0; i < PERIGEE_GROUP; i++)
-    bits |= (uint32_t)((cells[i] & mask) == wanted) << i;
+  for (uint32_t i = 0; i < PERIGEE_GROUP; i++) bits |= (uint32_t)((cells[i] & mask) == wanted) << i;
   return bits;
 #endif
 }
 
-static inline uint32_t perigee_index_find(const perigee_index *index,
-                                          const perigee_entry *entries, uint32_t space,
-                                          uint64_t word) {
+static inline uint32_t perigee_index_find(const perigee_index *index, const perigee_entry *entries,
+                                          uint32_t space, uint64_t word) {
   uint64_t hash = perigee_index_hash(index, space, word);
   uint32_t tag = perigee_index_tag(index, hash);
   for (uint32_t group = perigee_index_group(index, hash);; group = (group + 1) & index->mask) {

@@ -51,8 +51,7 @@ void perigee_store_forget(perigee_store *store, uint32_t slot) {
   perigee_store_untag(store, slot);
   if (perigee_store_is_current(store, entry)) {
     store->policy->on_remove(&store->order, slot);
-    if (perigee_entry_deadline(entry) != PERIGEE_FOREVER)
-      perigee_wheel_remove(store->wheel, slot);
+    if (perigee_entry_deadline(entry) != PERIGEE_FOREVER) perigee_wheel_remove(store->wheel, slot);
     if (store->weights) store->weight -= store->weights[slot];
     store->live--;
   }

@@ -32,7 +32,8 @@ enum {
   PERIGEE_POLICY_S3FIFO,
 };
 
-enum { /* why a value left */
+/* why a value left */
+enum {
   PERIGEE_GONE_SIZE = 1,
   PERIGEE_GONE_EXPIRED,
   PERIGEE_GONE_REPLACED,
@@ -41,9 +42,10 @@ enum { /* why a value left */
   PERIGEE_GONE_INVALIDATED,
 };
 
-enum { /* results of get, find, put */
-  PERIGEE_MISS = -1,   /* get, find: not there.  put: not stored (no room, or too heavy) */
-  PERIGEE_AGAIN = -2,  /* put, resize: drain `gone`, then call again */
+/* results of get, find, put */
+enum {
+  PERIGEE_MISS = -1,  /* get, find: not there.  put: not stored (no room, or too heavy) */
+  PERIGEE_AGAIN = -2, /* put, resize: drain `gone`, then call again */
   PERIGEE_NO_MEMORY = -3,
   PERIGEE_STALE = -16, /* get, find: slot - STALE encodes a stale slot: PERIGEE_STALE - slot */
 };

@@ -78,8 +78,7 @@ static inline uint32_t perigee_store_indexed(const perigee_store *store) {
   return store->used - (uint32_t)store->view.gone_count;
 }
 
-static inline int perigee_store_is_current(const perigee_store *store,
-                                           const perigee_entry *entry) {
+static inline int perigee_store_is_current(const perigee_store *store, const perigee_entry *entry) {
   return ((entry->life ^ store->usual_life) & PERIGEE_EPOCH_MASK) == 0;
 }
 

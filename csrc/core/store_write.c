@@ -204,8 +204,8 @@ static uint32_t new_link(perigee_store *store) {
     store->tag_link_free = store->tag_links[link].next;
     return link;
   }
-  if (perigee_grow((void **)&store->tag_links, &store->tag_link_capacity,
-                   store->tag_link_used + 1, sizeof *store->tag_links))
+  if (perigee_grow((void **)&store->tag_links, &store->tag_link_capacity, store->tag_link_used + 1,
+                   sizeof *store->tag_links))
     return PERIGEE_NONE;
   return store->tag_link_used++;
 }
