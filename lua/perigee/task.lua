@@ -150,8 +150,9 @@ local function start_members(group, fns)
   return tasks
 end
 
+-- One error stands for all that the members of a group raise.
 local function leave_group(tasks)
-  for i = 1, #tasks do tasks[i].waiter = false end
+  for i = 1, #tasks do tasks[i].waiter, tasks[i].heard = false, true end
   runner.end_tasks(tasks)
 end
 
@@ -172,9 +173,9 @@ function _M.gather(fns)
   local tasks = start_members(group, fns)
   local ok, err = true, nil
   if not group.status then ok, err = pcall(join, group) end
-  if group.failed then failures.hear(group.failed) end
   if not ok or group.failed then
     leave_group(tasks)
+    if group.failed then failures.hear(group.failed) end
     error(not ok and err or group.failed.err, 0)
   end
   for i = 1, #tasks do tasks[i] = tasks[i][1] end

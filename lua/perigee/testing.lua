@@ -63,8 +63,8 @@ function _M.advance(seconds)
   end
   turn(port, seconds)
   for _ = 1, MOST_TURNS do
-    turn(port, 0)
-    if not scheduler.is_ready() then return end
+    turn(port, virtual.LAST_S)
+    if not virtual.is_busy() then return end
   end
 end
 

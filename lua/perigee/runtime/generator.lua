@@ -16,7 +16,11 @@ local _M = {}
 
 local function relay(thread, generator, ok, what, ...)
   if what == PARKED or what == GONE then
-    return relay(thread, generator, resume(generator, yield(what)))
+    local task = scheduler.current()
+    task.waits_in = task.waits_in or generator -- the innermost: for tracebacks
+    local unparked = yield(what)
+    task.waits_in = nil
+    return relay(thread, generator, resume(generator, unparked))
   end
   scheduler.set_thread(thread)
   if not ok then

@@ -38,6 +38,12 @@ _M.methods = task_mt.__index
 local PARKED, DONE, GONE = {}, {}, {}
 _M.PARKED, _M.GONE = PARKED, GONE
 
+local IN_COROUTINE = "cannot wait here: this coroutine was made by coroutine.create or "
+  .. "coroutine.wrap inside a task, and its wait would stop whoever resumes it; make it with "
+  .. "perigee.wrap(fn) instead"
+local IN_LOOP = "cannot wait here: the loop itself called this code (a turn hook, a log sink); "
+  .. "do it in a task: perigee.spawn(fn)"
+
 -- The world in force, spread out for speed (see _M.use).
 local world, c_tickets, chunk
 local threads, tasks, tickets, parked, early, records
@@ -81,12 +87,9 @@ local function fresh_ticket(slot)
 end
 
 local function can_wait()
-  if running() ~= current_thread then
-    return nil, "cannot wait here: this coroutine was made by coroutine.create or coroutine.wrap "
-      .. "inside a task, and its wait would stop whoever resumes it; make it with "
-      .. "perigee.wrap(fn) instead"
-  end
-  local slot = current.slot
+  local task = current
+  if not task or running() ~= current_thread then return nil, task and IN_COROUTINE or IN_LOOP end
+  local slot = task.slot
   local ticket = tickets[slot]
   if early[slot] == ticket or parked[slot] == ticket then return renew(slot, ticket) end
   return ticket
@@ -292,7 +295,6 @@ end
 _M.open, _M.started, _M.defer = open, started, defer
 _M.take_worker, _M.prepare = take_worker, prepare
 
---- Gives back a worker that was taken and not used.
 function _M.give_back(slot)
   idle_count = idle_count + 1
   idle[idle_count] = slot
@@ -391,12 +393,10 @@ function _M.collect(now)
   current, current_thread, depth = nil, nil, base
 end
 
---- True if a task can go on without waiting for anything.
 function _M.is_ready()
   return deferred[1] ~= nil or C.perigee_tickets_ready(c_tickets) > 0
 end
 
---- The earliest deadline of a parked task, or infinity.
 function _M.next_deadline()
   return C.perigee_tickets_next(c_tickets)
 end
@@ -408,12 +408,12 @@ function _M.current()
   return current
 end
 
---- The coroutine of a living task, nil if it has not started.
+--- The coroutine in which a living task waits, nil if it has not started.
 function _M.thread_of(task)
-  return task.yielded or threads[task.slot]
+  return task.waits_in or task.yielded or threads[task.slot]
 end
 
---- The coroutine in which the running task may wait, nil in plain code.
+--- The coroutine in which the running task may wait.
 function _M.thread()
   return current_thread
 end

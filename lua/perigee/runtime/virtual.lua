@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --- The runtime on a virtual clock: time stands still while a task runs, and when all tasks wait
 -- it jumps to the next deadline. While a process or a descriptor is waited for, which no clock
--- can hurry, it passes as it really does.
+-- can hurry, it passes as it really does; and when tasks have been busy for many turns on end,
+-- a millisecond passes in each, so that one that only yields does not stop the others' time.
 -- @module perigee.runtime.virtual
 
 local clock = require "perigee.runtime.clock"
@@ -14,7 +15,15 @@ local C, core = lib.rt, lib.core
 
 local _M = {}
 
-local now = 0
+local BUSY_TURNS, BUSY_STEP_S = 1000, 0.001
+
+-- Deadlines that differ by less are one: 2 + 2 and 4 seconds from now, added up in floats.
+local SAME_S = 1e-6
+
+--- A sleep of this length ends in the next turn, after those that sleep 0 and what is ready.
+_M.LAST_S = SAME_S / 2
+
+local now, busy_turns = 0, 0
 local world
 
 local port = {
@@ -37,9 +46,16 @@ local function move(this, wait_s)
     C.perigee_loop_poll(this.loop, wait_s)
     wait_s = math.min(wait_s, C.perigee_loop_now() - before)
   end
-  if wait_s < math.huge then now = now + wait_s end
+  busy_turns = wait_s > SAME_S and 0 or busy_turns + 1
+  if busy_turns > BUSY_TURNS then wait_s = BUSY_STEP_S end
+  if wait_s > SAME_S and wait_s < math.huge then now = now + wait_s end
   clock.now_ms = math.floor(now * 1000 + 1e-6)
-  return now
+  return now + SAME_S
+end
+
+--- True if a task is due now or ready.
+function _M.is_busy()
+  return scheduler.is_ready() or scheduler.next_deadline() <= now + SAME_S
 end
 
 --- Puts the virtual world in force, its time going on from the clock's.

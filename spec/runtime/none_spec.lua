@@ -1,0 +1,87 @@
+-- SPDX-License-Identifier: MIT
+-- Plain code, with no run around it: each case is a program of its own.
+local run_script = require "spec.support.script"
+
+local function prints(expected, code)
+  return function()
+    local output, status = run_script('local perigee = require "perigee"\n' .. code)
+    assert.equal(expected, output)
+    assert.equal(0, status)
+  end
+end
+
+describe("plain code", function()
+  it("sleeps, and its clock moves", prints("true\n", [[
+    local before = perigee.now()
+    perigee.sleep(0.03)
+    local passed = perigee.now() - before
+    print(passed >= 0.029 and passed < 1)
+  ]]))
+
+  it("spawns tasks that go on whenever it waits", prints("started\na\tnil\tb\ntrue\n", [[
+    local before = perigee.now()
+    local function slow(...) perigee.sleep(0.05) return ... end
+    local first, second = perigee.spawn(slow, "a", nil, "b"), perigee.spawn(slow)
+    print "started"
+    second:wait()
+    print(first:wait())
+    print(perigee.now() - before < 0.09)
+  ]]))
+
+  it("is told the errors of its tasks", prints("false\tmine\ncancelled\n", [[
+    local broken = perigee.spawn(function() perigee.sleep(0) error("mine", 0) end)
+    print(pcall(broken.wait, broken))
+    local task = perigee.spawn(perigee.sleep, 100)
+    task:cancel()
+    print(select(2, pcall(task.wait, task)))
+  ]]))
+
+  it("gathers, limits, executes and shields without a run", prints("2\nnil\ttimeout\nout\n5\n", [[
+    print(#perigee.gather { function() perigee.sleep(0.01) return 1 end, function() return 2 end })
+    print(perigee.timeout(0.01, perigee.sleep, 100))
+    io.write(perigee.exec({ "echo", "out" }).stdout)
+    print(perigee.shield(function() perigee.sleep(0.001) return 5 end))
+  ]]))
+
+  it("waits in a coroutine of its own, which blocks like all plain code", prints("1\n2\nnil\n", [[
+    local co = coroutine.wrap(function()
+      perigee.sleep(0.001)
+      coroutine.yield(1)
+      perigee.sleep(0.001)
+      coroutine.yield(2)
+    end)
+    print(co()) print(co()) print((co()))
+  ]]))
+
+  it("runs internal work in place", prints("in place\nafter\n", [[
+    require("perigee.context").port.spawn(function(text) print(text) end, "in place")
+    print "after"
+  ]]))
+
+  it("is told when nothing could ever wake it", prints("true\ntrue\n", [[
+    local port = require("perigee.context").port
+    local ok, err = pcall(port.park, port.can_wait())
+    print(not ok and err:find("deadlock", 1, true) ~= nil)
+    print(port.park(port.can_wait(), 0.01) == false)
+  ]]))
+
+  it("has runs one after the other, and tasks of its own between", prints("1\n2\nmine\n3\n", [[
+    local mine = perigee.spawn(function() perigee.sleep(0.02) return "mine" end)
+    print(perigee.run(function() perigee.sleep(0.001) return 1 end))
+    print(perigee.run(function() perigee.sleep(0.001) return 2 end))
+    print(mine:wait())
+    print(perigee.run(function() return 3 end))
+  ]]))
+
+  it("does not load the loop before it has to wait", prints("false\ntrue\n", [[
+    require("perigee.context").port.now()
+    print(rawget(require "perigee.lib", "rt") ~= nil)
+    perigee.sleep(0)
+    print(rawget(require "perigee.lib", "rt") ~= nil)
+  ]]))
+
+  it("is not held up by a task that it left behind", prints("end\n", [[
+    perigee.spawn(perigee.sleep, 100)
+    print "end"
+  ]]))
+end)
