@@ -1,0 +1,294 @@
+-- SPDX-License-Identifier: MIT
+-- suites: dev
+-- The architecture as a table: who may use whom, which spec belongs to which file, how large a
+-- file may be. docs/architecture.md draws the same.
+local lfs = require "lfs"
+
+local MOST_LINES = 450
+
+-- Which Lua module may require which, from the bottom to the top: what a module requires stands
+-- above it here. `lazily` holds what it may require inside a function only, when that is called;
+-- there the order may be broken. "perigee.cdef.*" and "perigee.version" are made by the build.
+local MODULES = {
+  -- Leaves, and the one module that reaches for C.
+  { "perigee.log" },
+  { "perigee.options" },
+  { "perigee.copying" },
+  { "perigee.tags" },
+  { "perigee.metrics" },
+  { "perigee.events", "log", "options" },
+  { "perigee.lib", lazily = { "cdef.*" } },
+  -- Runtimes: tasks on libev, on a virtual clock, or with no loop at all.
+  { "perigee.runtime.hooks" },
+  { "perigee.runtime.scope" },
+  { "perigee.runtime.failures", "log" },
+  { "perigee.runtime.clock", "lib" },
+  { "perigee.runtime.none", "lib", "runtime.clock",
+    lazily = { "runtime.driver", "runtime.scheduler", "runtime.libev" } },
+  { "perigee.context", "runtime.none" },
+  { "perigee.runtime.waiters", "context" },
+  { "perigee.runtime.scheduler", "lib", "context", "runtime.failures", "runtime.waiters" },
+  { "perigee.runtime.inside", "runtime.scheduler" },
+  { "perigee.runtime.cancel", "context", "runtime.failures", "runtime.scheduler" },
+  { "perigee.runtime.generator", "runtime.failures", "runtime.scheduler" },
+  { "perigee.runtime.driver", "lib", "context", "runtime.clock", "runtime.failures",
+    "runtime.hooks", "runtime.scheduler", "runtime.scope" },
+  { "perigee.runtime.libev", "lib", "runtime.clock", "runtime.driver", "runtime.inside",
+    "runtime.scheduler" },
+  { "perigee.runtime.virtual", "lib", "runtime.clock", "runtime.driver", "runtime.inside",
+    "runtime.libev", "runtime.scheduler" },
+  { "perigee.runtime.runner", "context", "runtime.cancel", "runtime.driver", "runtime.failures",
+    "runtime.hooks", "runtime.scheduler", "runtime.scope", "runtime.waiters" },
+  { "perigee.runtime", "context", "runtime.clock", "runtime.hooks" },
+  { "perigee.task", "context", "options", "runtime", "runtime.cancel", "runtime.failures",
+    "runtime.generator", "runtime.libev", "runtime.runner", "runtime.scheduler", "runtime.scope",
+    lazily = { "testing" } },
+  { "perigee.testing", "context", "options", "runtime.runner", "runtime.scheduler",
+    "runtime.virtual", lazily = { "task" } },
+  { "perigee.exec", "lib", "context", "options", "runtime.cancel", "runtime.scheduler" },
+  -- The cache: what is kept, what is being loaded, and the two together. Of the runtimes it knows
+  -- the port in `context`, the clock and the hooks.
+  { "perigee.store", "lib", "context", "events", "log" },
+  { "perigee.flight", "lib", "context" },
+  { "perigee.load", "lib", "context", "copying", "events", "flight", "options", "store", "tags" },
+  { "perigee.batch", "lib", "context", "flight", "load", "options", "store" },
+  { "perigee.inspection", "lib", "options" },
+  { "perigee.warmup", "options", "task" },
+  { "perigee.cache", "lib", "batch", "copying", "events", "flight", "inspection", "load",
+    "metrics", "options", "runtime", "store", "tags", "warmup" },
+  -- The front door, and the program.
+  { "perigee", "version",
+    lazily = { "batch", "cache", "events", "exec", "metrics", "runtime", "task" } },
+  { "perigee.host.prompt", "lib", "context", "runtime.failures", "runtime.scheduler" },
+  { "perigee.host", "lib", "context", "exec", "host.prompt", "runtime.cancel", "runtime.failures",
+    "runtime.libev", "runtime.scheduler", "task", "testing", lazily = { "version" } },
+}
+
+local GENERATED = { ["cdef.*"] = true, version = true }
+
+-- Which folder of csrc may include what: folders, and libraries beside the C library.
+local MAY_INCLUDE = {
+  base = { folders = { "base" }, libraries = {} },
+  core = { folders = { "base", "core" }, libraries = {} },
+  rt = { folders = { "base", "rt" }, libraries = { "ev.h" } },
+  host = {
+    folders = { "base", "host" },
+    libraries = { "lua.h", "lauxlib.h", "lualib.h", "luajit.h" },
+  },
+}
+
+local C_LIBRARY = {
+  "assert.h", "emmintrin.h", "errno.h", "fcntl.h", "inttypes.h", "limits.h", "linux/*", "math.h",
+  "poll.h", "pthread.h", "sched.h", "signal.h", "spawn.h", "stdarg.h", "stdbool.h", "stddef.h",
+  "stdint.h", "stdio.h", "stdlib.h", "string.h", "sys/*", "time.h", "unistd.h",
+}
+
+-- Files without a spec of their own name, and the spec through which they are seen.
+local SEEN_THROUGH = {
+  ["lua/perigee/copying.lua"] = "spec/cache/copy_spec.lua",
+  ["lua/perigee/inspection.lua"] = "spec/cache/metrics_spec.lua",
+  ["lua/perigee/load.lua"] = "spec/cache/flight_spec.lua",
+  ["lua/perigee/log.lua"] = "spec/runtime/failures_spec.lua",
+  ["csrc/base/base.c"] = "spec/core/store_spec.lua", -- memory that runs out
+  ["csrc/base/hash.c"] = "spec/core/store_spec.lua", -- lengths of probes
+  ["csrc/core/ghost.c"] = "spec/store/eviction_spec.lua",
+  ["csrc/core/index.c"] = "spec/core/store_spec.lua",
+  ["csrc/core/policy_fifo.c"] = "spec/store/eviction_spec.lua",
+  ["csrc/core/policy_lru.c"] = "spec/store/eviction_spec.lua",
+  ["csrc/core/policy_s3fifo.c"] = "spec/store/eviction_spec.lua",
+  ["csrc/core/policy_sieve.c"] = "spec/store/eviction_spec.lua",
+  ["csrc/core/reclaim.c"] = "spec/core/store_spec.lua",
+  ["csrc/core/wheel.c"] = "spec/core/store_spec.lua",
+  ["csrc/host/main.c"] = "spec/install_spec.lua",
+}
+
+-- Specs that belong to no single file.
+local WHOLE = {
+  bench = "the benchmarks run",
+  border = "the cdefs against the compiler",
+  conformance = "the behaviours that are promised to users",
+  dev = "the commands of the repository",
+  examples = "the examples, and the README's code",
+  install = "both ways of installing",
+  structure = "this one",
+  support = "what the specs share",
+}
+
+local function files(folder, pattern, found)
+  found = found or {}
+  if lfs.attributes(folder, "mode") ~= "directory" then return found end
+  for name in lfs.dir(folder) do
+    local path = folder .. "/" .. name
+    if lfs.attributes(path, "mode") == "directory" then
+      if not name:find "^%." then files(path, pattern, found) end
+    elseif name:find(pattern) then
+      table.insert(found, path)
+    end
+  end
+  table.sort(found)
+  return found
+end
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local function allows(list, name)
+  for _, entry in ipairs(list) do
+    if entry == name or (entry:find "%*$" and name:sub(1, #entry - 1) == entry:sub(1, -2)) then
+      return true
+    end
+  end
+  return false
+end
+
+local function module_name(path)
+  return (path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/", "."))
+end
+
+local function without_comments(text)
+  return (text:gsub("%-%-[^\n]*", ""))
+end
+
+-- The names under which a file may have its spec: "csrc/core/store_write.c" and
+-- "lua/perigee/store.lua" both belong to "store", "lua/perigee/runtime/none.lua" to "none" and
+-- to "runtime".
+local function units_of(path)
+  local stem = path:gsub("^lua/", ""):gsub("^perigee/", "")
+    :gsub("^csrc/[^/]+/", ""):gsub("%.%w+$", "")
+  local units = {}
+  for part in stem:gmatch "[^/]+" do
+    while part do
+      table.insert(units, part)
+      part = part:match "^(.+)_[^_]*$"
+    end
+  end
+  return units
+end
+
+-- "spec/cache/batch_spec.lua" is a spec of "cache" and of "batch".
+local function specified()
+  local names = {}
+  for _, path in ipairs(files("spec", "_spec%.lua$")) do
+    local stem = path:gsub("^spec/", ""):gsub("_spec%.lua$", "")
+    for part in stem:gmatch "[^/]+" do names[part] = path end
+  end
+  return names
+end
+
+local function sources()
+  local all = files("lua", "%.lua$")
+  for _, path in ipairs(files("csrc", "%.[ch]$")) do table.insert(all, path) end
+  return all
+end
+
+local function mirrored()
+  local list = files("lua", "%.lua$")
+  for _, path in ipairs(files("csrc", "%.c$")) do table.insert(list, path) end
+  return list
+end
+
+describe("the structure", function()
+  it("lets Lua modules require only what is below them", function()
+    local rules = {}
+    for _, rule in ipairs(MODULES) do rules[rule[1]] = rule end
+    for _, path in ipairs(files("lua", "%.lua$")) do
+      local module = module_name(path)
+      local rule = assert.is_table(rules[module], module .. " is not in MODULES")
+      for line in without_comments(read(path)):gmatch "[^\n]+" do
+        local required = line:match "[\"']perigee%.([a-z_.]+)[\"']"
+        if required and line:find "require" then
+          local allowed = allows(rule, required) or
+            (line:find "^%s" and allows(rule.lazily or {}, required))
+          assert.is_true(allowed, ("%s may not require %s"):format(module, required))
+        end
+      end
+    end
+  end)
+
+  it("puts every module above those that it requires", function()
+    local below = {}
+    for _, rule in ipairs(MODULES) do
+      for i = 2, #rule do
+        assert.is_truthy(below["perigee." .. rule[i]] or GENERATED[rule[i]],
+          ("%s requires %s, which is not below it"):format(rule[1], rule[i]))
+      end
+      below[rule[1]] = true
+    end
+    for _, rule in ipairs(MODULES) do
+      for _, required in ipairs(rule.lazily or {}) do
+        assert.is_truthy(below["perigee." .. required] or GENERATED[required], required)
+      end
+    end
+  end)
+
+  it("names no module that is gone", function()
+    for _, rule in ipairs(MODULES) do
+      local path = "lua/" .. rule[1]:gsub("%.", "/") .. ".lua"
+      assert.is_truthy(lfs.attributes(path), path .. " is gone")
+    end
+  end)
+
+  it("declares C functions and loads libraries in one module only", function()
+    for _, path in ipairs(files("lua", "%.lua$")) do
+      local text = without_comments(read(path))
+      local touches = text:find "ffi%.cdef" or text:find "ffi%.load"
+      assert.is_true(not touches or path == "lua/perigee/lib.lua", path .. " reaches for C itself")
+    end
+  end)
+
+  it("lets C files include only what is below them", function()
+    for _, path in ipairs(files("csrc", "%.[ch]$")) do
+      local folder = path:match "^csrc/([^/]+)/"
+      local rule = assert.is_table(MAY_INCLUDE[folder], folder .. " is not in MAY_INCLUDE")
+      local text = read(path)
+      for included in text:gmatch '#%s*include%s*"([^"]+)"' do
+        local from = included:match "^([^/]+)/"
+        assert.is_true(from ~= nil and allows(rule.folders, from), path .. " includes " .. included)
+      end
+      for included in text:gmatch "#%s*include%s*<([^>]+)>" do
+        local known = allows(C_LIBRARY, included) or allows(rule.libraries, included)
+        assert.is_true(known, path .. " includes " .. included)
+      end
+    end
+  end)
+
+  it("has a spec for every module and every C file", function()
+    local names = specified()
+    for _, path in ipairs(mirrored()) do
+      local own
+      for _, unit in ipairs(units_of(path)) do own = own or names[unit] end
+      local through = SEEN_THROUGH[path]
+      assert.is_truthy(own or through, path .. " has no spec")
+      assert.is_falsy(own and through, path .. " has a spec of its own by now")
+      assert.is_truthy(lfs.attributes(own or through), path .. ": " .. (own or through))
+    end
+    for path in pairs(SEEN_THROUGH) do
+      assert.is_truthy(lfs.attributes(path), path .. " is gone")
+    end
+  end)
+
+  it("has a module or a C file for every spec", function()
+    local units = { core = true, rt = true, base = true }
+    for _, path in ipairs(mirrored()) do
+      for _, unit in ipairs(units_of(path)) do units[unit] = true end
+    end
+    for _, path in ipairs(files("spec", "_spec%.lua$")) do
+      local unit = path:gsub("_spec%.lua$", ""):match "^spec/([^/]+)"
+      assert.is_true(units[unit] or WHOLE[unit] ~= nil, path .. " belongs to nothing")
+    end
+  end)
+
+  it("keeps files short, each with its licence in the first line", function()
+    for _, path in ipairs(sources()) do
+      local text = read(path)
+      local licence = text:match("^[^\n]*"):find("SPDX-License-Identifier: MIT", 1, true)
+      assert.is_truthy(licence, path .. ": no SPDX line")
+      local _, lines = text:gsub("\n", "")
+      assert.is_true(lines <= MOST_LINES, ("%s has %d lines"):format(path, lines))
+    end
+  end)
+end)
