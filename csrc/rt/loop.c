@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <fcntl.h>
 #include <math.h>
 #include <time.h>
 #include <unistd.h>
@@ -118,6 +119,10 @@ static void on_readable(struct ev_loop *ev, ev_io *io, int events) {
 }
 
 PERIGEE_API int32_t perigee_loop_readable(perigee_loop *loop, int32_t fd, double ticket) {
+  if (fcntl(fd, F_GETFD) < 0) { /* libev aborts on a descriptor that is closed */
+    perigee_tickets_unpark(loop->tickets, ticket);
+    return 0;
+  }
   watch *w = perigee_zalloc(sizeof *w);
   if (!w) return -1;
   w->loop = loop;

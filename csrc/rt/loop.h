@@ -39,7 +39,7 @@ double perigee_loop_now(void);
 void perigee_loop_poll(perigee_loop *loop, double wait_s);
 
 /* perigee_loop_readable: fires `ticket` when `fd` can be read without blocking (or is at its
- * end). 0, or -1 when memory is out. */
+ * end, or closed). It must stay open until then. 0, or -1 when memory is out. */
 int32_t perigee_loop_readable(perigee_loop *loop, int32_t fd, double ticket);
 
 /* perigee_loop_read: read(2) into `buffer`: the count, 0 at the end, or -errno. */

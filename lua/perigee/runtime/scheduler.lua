@@ -72,7 +72,7 @@ function _M.unpark_in(which, ticket)
   if slot >= 0 then which.early[slot] = ticket end
 end
 
--- The slot's ticket was fired without being waited for, or its yield failed: takes the next.
+-- The ticket was fired without being waited for, or its yield failed (a C function in between).
 local function renew(slot, ticket)
   C.perigee_tickets_renew(c_tickets, ticket)
   ticket = after(ticket)
@@ -139,6 +139,7 @@ end
 local function end_task(task)
   local slot = task.slot
   task.slot = false
+  if parked[slot] == tickets[slot] then renew(slot, tickets[slot]) end -- a wait that failed
   retire(task)
   if idle_count >= POOL_LIMIT then
     discard(slot)
@@ -300,9 +301,7 @@ function _M.give_back(slot)
   idle[idle_count] = slot
 end
 
-function _M.may_start()
-  return depth < DEPTH_LIMIT
-end
+function _M.may_start() return depth < DEPTH_LIMIT end
 
 --- Starts `fn(...)` as a new task of `scope`; returns it when it first waits or has ended.
 function _M.spawn_in(scope, fn, ...)
@@ -345,7 +344,7 @@ _M.renew, _M.discard, _M.retire = renew, discard, retire
 
 _M.add_thread, _M.fresh_ticket = add_thread, fresh_ticket
 
---- Parks a thread without stopping the caller; false if its ticket was fired already.
+--- Parks a thread, not its caller; false if its ticket was fired already.
 function _M.begin_park(slot, ticket, timeout)
   if tickets[slot] ~= ticket then error("perigee: park on a stale ticket", 3) end
   if early[slot] == ticket then

@@ -1,0 +1,50 @@
+-- SPDX-License-Identifier: MIT
+--- What the machine says about processes, for the specs of perigee.exec.
+local ffi = require "ffi"
+
+ffi.cdef "int fileno(void *);"
+
+local _M = {}
+
+local function read(path)
+  local file = io.open(path)
+  if not file then return nil end
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+--- The descriptors this process has open now, as a count.
+function _M.descriptors()
+  local pipe = assert(io.popen "ls /proc/$PPID/fd | wc -l")
+  local n = tonumber(pipe:read "*a")
+  pipe:close()
+  return n
+end
+
+--- The descriptor under an open file.
+function _M.descriptor_of(file)
+  return ffi.C.fileno(file)
+end
+
+--- True while a process of this number runs (a zombie does not).
+function _M.is_running(pid)
+  local stat = read(("/proc/%d/stat"):format(pid))
+  local state = stat and stat:match "^%d+ %(.*%) (%a)"
+  return state ~= nil and state ~= "Z" and state ~= "X"
+end
+
+--- How many children of this process are zombies.
+function _M.zombies()
+  local pipe = assert(io.popen "ps -o stat= --ppid $PPID | grep -c Z")
+  local n = tonumber(pipe:read "*a")
+  pipe:close()
+  return n
+end
+
+--- One line of /proc/self/status.
+function _M.status(name)
+  return (read "/proc/self/status"):match("\n" .. name .. ":%s*([^\n]*)")
+end
+
+return _M
