@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+-- suites: dev hard host
 -- In a process of its own: signals are of the whole process.
 local run_script = require "spec.support.script"
 

@@ -3,7 +3,6 @@
 local logged = require "spec.support.logged"
 local context = require "perigee.context"
 local perigee = require "perigee"
-local run_script = require "spec.support.script"
 
 local function only_one(lines, text)
   assert.equal(1, #lines)
@@ -78,31 +77,6 @@ describe("a task that raises", function()
     assert.equal(2, #lines)
     assert.matches("an object", lines[1].text, 1, true)
     assert.matches("table value", lines[2].text, 1, true)
-  end)
-
-  it("is reported to stderr, also when the program ends at once after it", function()
-    local output, status = run_script [[
-      require("perigee").spawn(function() error "the last words" end)
-    ]]
-    assert.equal(0, status)
-    assert.matches("perigee: error", output, 1, true)
-    assert.matches("the last words", output, 1, true)
-    assert.matches("stack traceback", output, 1, true)
-  end)
-
-  it("is reported though the log's sink is broken", function()
-    local output, status = run_script [[
-      local perigee = require "perigee"
-      require("perigee.log").sink = function() error "broken sink" end
-      perigee.run(function()
-        perigee.spawn(function() error "first words" end)
-        perigee.sleep(0)
-      end)
-      print "went on"
-    ]]
-    assert.equal(0, status)
-    assert.matches("first words", output, 1, true)
-    assert.matches("went on", output, 1, true)
   end)
 end)
 

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+-- suites: dev hard host
 -- Plain code, with no run around it: each case is a program of its own.
 local run_script = require "spec.support.script"
 
@@ -84,4 +85,57 @@ describe("plain code", function()
     perigee.spawn(perigee.sleep, 100)
     print "end"
   ]]))
+end)
+
+describe("the runtime", function()
+  it("is 'none' in plain code, and follows PERIGEE_RUNTIME", function()
+    local code = [[
+      local perigee = require "perigee"
+      print(perigee.runtime(), perigee.run(function()
+        perigee.sleep(0.001)
+        local task = perigee.spawn(function() perigee.sleep(0.001) return "task" end)
+        return perigee.runtime() .. " " .. task:wait()
+      end))
+    ]]
+    local function run_as(name)
+      return (run_script(([[
+        local ffi = require "ffi"
+        ffi.cdef "int setenv(const char *, const char *, int);"
+        ffi.C.setenv("PERIGEE_RUNTIME", "%s", 1)
+      ]]):format(name) .. code))
+    end
+    assert.equal("none\tlibev task\n", run_as "")
+    assert.equal("none\tlibev task\n", run_as "libev")
+    assert.equal("none\tnone task\n", run_as "none")
+    assert.equal("none\tvirtual task\n", run_as "virtual")
+    local output = run_as "nodejs"
+    assert.matches("PERIGEE_RUNTIME is 'nodejs'", output, 1, true)
+  end)
+end)
+
+describe("a task that nobody waits for", function()
+  it("is reported to stderr, also when the program ends at once after it", function()
+    local output, status = run_script [[
+      require("perigee").spawn(function() error "the last words" end)
+    ]]
+    assert.equal(0, status)
+    assert.matches("perigee: error", output, 1, true)
+    assert.matches("the last words", output, 1, true)
+    assert.matches("stack traceback", output, 1, true)
+  end)
+
+  it("is reported though the log's sink is broken", function()
+    local output, status = run_script [[
+      local perigee = require "perigee"
+      require("perigee.log").sink = function() error "broken sink" end
+      perigee.run(function()
+        perigee.spawn(function() error "first words" end)
+        perigee.sleep(0)
+      end)
+      print "went on"
+    ]]
+    assert.equal(0, status)
+    assert.matches("first words", output, 1, true)
+    assert.matches("went on", output, 1, true)
+  end)
 end)

@@ -4,7 +4,6 @@ local context = require "perigee.context"
 local hooks = require "perigee.runtime.hooks"
 local logged = require "spec.support.logged"
 local perigee = require "perigee"
-local run_script = require "spec.support.script"
 local testing = require "perigee.testing"
 
 -- Runs `body` with hooks that are gone afterwards.
@@ -19,30 +18,6 @@ describe("perigee.runtime", function()
   it("names what is in force", function()
     assert.equal("libev", perigee.run(perigee.runtime))
     assert.equal("virtual", testing.run(perigee.runtime))
-  end)
-
-  it("is 'none' in plain code, and follows PERIGEE_RUNTIME", function()
-    local code = [[
-      local perigee = require "perigee"
-      print(perigee.runtime(), perigee.run(function()
-        perigee.sleep(0.001)
-        local task = perigee.spawn(function() perigee.sleep(0.001) return "task" end)
-        return perigee.runtime() .. " " .. task:wait()
-      end))
-    ]]
-    local function run_as(name)
-      return (run_script(([[
-        local ffi = require "ffi"
-        ffi.cdef "int setenv(const char *, const char *, int);"
-        ffi.C.setenv("PERIGEE_RUNTIME", "%s", 1)
-      ]]):format(name) .. code))
-    end
-    assert.equal("none\tlibev task\n", run_as "")
-    assert.equal("none\tlibev task\n", run_as "libev")
-    assert.equal("none\tnone task\n", run_as "none")
-    assert.equal("none\tvirtual task\n", run_as "virtual")
-    local output = run_as "nodejs"
-    assert.matches("PERIGEE_RUNTIME is 'nodejs'", output, 1, true)
   end)
 end)
 
@@ -74,7 +49,7 @@ describe("a turn hook", function()
   it("does not keep a run alive, nor hide a deadlock", function()
     with_hook(hooks.turn, function() return 0.001 end, function()
       perigee.run { drain = true, main = function() end }
-      local ok, err = pcall(perigee.run, function()
+      local ok, err = pcall(testing.run, function()
         context.port.park(context.port.can_wait())
       end)
       assert.is_false(ok)
@@ -95,7 +70,7 @@ describe("a turn hook", function()
   it("cannot wait", function()
     local why
     with_hook(hooks.turn, function() why = select(2, context.port.can_wait()) end, function()
-      perigee.run(function() perigee.sleep(0) end)
+      testing.run(function() perigee.sleep(0) end)
     end)
     assert.matches("cannot wait here", why, 1, true)
   end)
@@ -129,7 +104,7 @@ describe("a stop hook", function()
         ran = true
         error "broken stop"
       end, function()
-        local ok, err = pcall(perigee.run, function() error("main's", 0) end)
+        local ok, err = pcall(testing.run, function() error("main's", 0) end)
         assert.same({ false, "main's" }, { ok, err })
       end)
     end)
@@ -159,7 +134,7 @@ describe("internal work", function()
 
   it("is cancelled when the outermost run ends", function()
     local seen
-    perigee.run(function()
+    testing.run(function()
       context.port.spawn(function() seen = { pcall(perigee.sleep, 100) } end)
     end)
     assert.same({ false, "cancelled" }, seen)
