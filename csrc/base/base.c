@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "base/base.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 2 << 20 };
 
 static uint32_t fail_countdown;
 
@@ -13,16 +17,29 @@ void perigee_alloc_fail_at(uint32_t n) {
   fail_countdown = n;
 }
 
+/* Large arrays that are read at random spend their time in the TLB: ask for huge pages where the
+ * system gives them on request. Advice only: what comes of it does not matter. */
+static void *advised(void *block, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  if (block && bytes >= 2 * HUGE_PAGE) {
+    uintptr_t from = ((uintptr_t)block + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+    uintptr_t to = ((uintptr_t)block + bytes) & ~(uintptr_t)(HUGE_PAGE - 1);
+    (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+  }
+#endif
+  return block;
+}
+
 void *perigee_alloc(size_t bytes) {
-  return must_fail() ? NULL : malloc(bytes);
+  return must_fail() ? NULL : advised(malloc(bytes), bytes);
 }
 
 void *perigee_zalloc(size_t bytes) {
-  return must_fail() ? NULL : calloc(1, bytes);
+  return must_fail() ? NULL : advised(calloc(1, bytes), bytes);
 }
 
 void *perigee_realloc(void *block, size_t bytes) {
-  return must_fail() ? NULL : realloc(block, bytes);
+  return must_fail() ? NULL : advised(realloc(block, bytes), bytes);
 }
 
 void perigee_dealloc(void *block) {

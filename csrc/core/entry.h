@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * entry.h: one entry of the store, and queues of entries. Private to the core.
+ * entry.h: one entry of the store, in two halves, and queues of entries. Private to the core.
  *
- *   word     8  identity of the key (NaN-boxed: see perigee_word)
- *   life     8  | deadline, ms : 48 | epoch : 8 | level : 3 | tagged : 1 | queue : 2 | visits : 2 |
- *   space    4
+ * A hit reads the first half, 16 bytes, and writes its visits at most:
+ *
+ *   word     8  identity of the key (see perigee_word)
+ *   life     8  | deadline, ms : 48 | epoch : 7 | spaced : 1 | level : 3 | tagged : 1 |
+ *               | queue : 2 | visits : 2 |
+ *
+ * The second half, the entry's node, is for writing and evicting:
+ *
+ *   space    4  whose keys these are: 0 the direct API, each wrapped function has its own
  *   content  4  seeded hash of the key's bytes: what ghosts and sketches remember
  *   newer    4  neighbours in the policy's queue; `newer` also links free slots
  *   older    4
- *
- * A hit reads word, space and life and writes at most life: one cache line.
  */
 #ifndef PERIGEE_ENTRY_H
 #define PERIGEE_ENTRY_H
@@ -21,13 +25,17 @@
 typedef struct perigee_entry {
   uint64_t word;
   uint64_t life;
+} perigee_entry;
+
+typedef struct perigee_node {
   uint32_t space;
   uint32_t content;
   uint32_t newer;
   uint32_t older;
-} perigee_entry;
+} perigee_node;
 
-_Static_assert(sizeof(perigee_entry) == 32, "two entries fill a cache line");
+_Static_assert(sizeof(perigee_entry) == 16, "four entries fill a cache line");
+_Static_assert(sizeof(perigee_node) == 16, "32 bytes for both halves");
 
 #define PERIGEE_VISITS_MASK 3u
 #define PERIGEE_QUEUE_SHIFT 2
@@ -35,25 +43,27 @@ _Static_assert(sizeof(perigee_entry) == 32, "two entries fill a cache line");
 #define PERIGEE_TAGGED (1u << 4)
 #define PERIGEE_LEVEL_SHIFT 5
 #define PERIGEE_LEVEL_MASK (7u << PERIGEE_LEVEL_SHIFT)
-#define PERIGEE_EPOCH_SHIFT 8
-#define PERIGEE_EPOCH_MASK (0xFFull << PERIGEE_EPOCH_SHIFT)
+#define PERIGEE_SPACED (1u << 8) /* the entry's space is not 0 */
+#define PERIGEE_EPOCH_SHIFT 9
+#define PERIGEE_EPOCH_MASK (0x7Full << PERIGEE_EPOCH_SHIFT)
 #define PERIGEE_DEADLINE_SHIFT 16
 
 /* The largest deadline stands for "never". */
 #define PERIGEE_FOREVER ((1ull << 48) - 1)
 
-/* Identity words. Strings live in negative quiet-NaN space, where no other number is; the free
- * word is a NaN as well and belongs to no key. -0 and 0 are one key; NaN is refused in Lua. */
-#define PERIGEE_WORD_STRING 0xFFFA000000000000ull
-#define PERIGEE_WORD_FREE UINT64_MAX
+/* Identity words. A string is its address, whose upper 16 bits are 0; a number is its bits, turned
+ * over so that only NaNs (which Lua refuses) have those bits 0. -0 and 0 are one key. The free
+ * word belongs to no key: it is such a NaN. */
+#define PERIGEE_WORD_NUMBER 0xFFF9000000000000ull
+#define PERIGEE_WORD_FREE 0x0000FFFFFFFFFFFFull
 
 static inline uint64_t perigee_word(const char *s, double n) {
-  if (s) return PERIGEE_WORD_STRING | (uint64_t)(uintptr_t)s;
+  if (s) return (uint64_t)(uintptr_t)s;
   union {
     double number;
     uint64_t bits;
   } word = {.number = n == 0 ? 0 : n};
-  return word.bits;
+  return word.bits ^ PERIGEE_WORD_NUMBER;
 }
 
 static inline uint64_t perigee_entry_deadline(const perigee_entry *entry) {
@@ -84,26 +94,26 @@ static inline void perigee_queue_init(perigee_queue *queue) {
   *queue = (perigee_queue){PERIGEE_NONE, PERIGEE_NONE, 0};
 }
 
-static inline void perigee_queue_push(perigee_queue *queue, perigee_entry *entries, uint32_t slot) {
-  entries[slot].newer = PERIGEE_NONE;
-  entries[slot].older = queue->head;
+static inline void perigee_queue_push(perigee_queue *queue, perigee_node *nodes, uint32_t slot) {
+  nodes[slot].newer = PERIGEE_NONE;
+  nodes[slot].older = queue->head;
   if (queue->head != PERIGEE_NONE)
-    entries[queue->head].newer = slot;
+    nodes[queue->head].newer = slot;
   else
     queue->tail = slot;
   queue->head = slot;
   queue->count++;
 }
 
-static inline void perigee_queue_remove(perigee_queue *queue, perigee_entry *entries,
+static inline void perigee_queue_remove(perigee_queue *queue, perigee_node *nodes,
                                         uint32_t slot) {
-  uint32_t newer = entries[slot].newer, older = entries[slot].older;
+  uint32_t newer = nodes[slot].newer, older = nodes[slot].older;
   if (newer != PERIGEE_NONE)
-    entries[newer].older = older;
+    nodes[newer].older = older;
   else
     queue->head = older;
   if (older != PERIGEE_NONE)
-    entries[older].newer = newer;
+    nodes[older].newer = newer;
   else
     queue->tail = newer;
   queue->count--;

@@ -14,7 +14,8 @@
 enum { PERIGEE_POLICY_QUEUES = 3 };
 
 typedef struct perigee_order {
-  perigee_entry *entries; /* borrowed from the store */
+  perigee_entry *entries; /* borrowed from the store, as are the nodes */
+  perigee_node *nodes;
   perigee_queue queues[PERIGEE_POLICY_QUEUES];
   uint32_t limit; /* entries that the store may hold now (its live count when unbounded) */
   uint32_t hand;  /* SIEVE: where to look next */

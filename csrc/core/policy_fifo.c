@@ -5,11 +5,11 @@
 #include "core/policy.h"
 
 static void on_insert(perigee_order *order, uint32_t slot) {
-  perigee_queue_push(&order->queues[0], order->entries, slot);
+  perigee_queue_push(&order->queues[0], order->nodes, slot);
 }
 
 static void on_remove(perigee_order *order, uint32_t slot) {
-  perigee_queue_remove(&order->queues[0], order->entries, slot);
+  perigee_queue_remove(&order->queues[0], order->nodes, slot);
 }
 
 static uint32_t victim(perigee_order *order) {

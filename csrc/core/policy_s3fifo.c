@@ -19,17 +19,17 @@ static uint32_t small_limit(const perigee_order *order) {
 
 static void enqueue(perigee_order *order, uint32_t queue, uint32_t slot) {
   perigee_entry_mark(&order->entries[slot], PERIGEE_QUEUE_MASK, queue << PERIGEE_QUEUE_SHIFT);
-  perigee_queue_push(&order->queues[queue], order->entries, slot);
+  perigee_queue_push(&order->queues[queue], order->nodes, slot);
 }
 
 static void on_insert(perigee_order *order, uint32_t slot) {
-  int seen = perigee_ghost_take(&order->ghost, order->entries[slot].content);
+  int seen = perigee_ghost_take(&order->ghost, order->nodes[slot].content);
   enqueue(order, seen ? MAIN : SMALL, slot);
 }
 
 static void on_remove(perigee_order *order, uint32_t slot) {
   uint32_t queue = perigee_entry_queue(&order->entries[slot]);
-  perigee_queue_remove(&order->queues[queue], order->entries, slot);
+  perigee_queue_remove(&order->queues[queue], order->nodes, slot);
 }
 
 /* The oldest of main that was not visited since its last round. */
@@ -40,8 +40,8 @@ static uint32_t victim_of_main(perigee_order *order) {
     uint32_t visits = perigee_entry_visits(&order->entries[slot]);
     if (visits == 0) return slot;
     perigee_entry_mark(&order->entries[slot], PERIGEE_VISITS_MASK, visits - 1);
-    perigee_queue_remove(main, order->entries, slot);
-    perigee_queue_push(main, order->entries, slot);
+    perigee_queue_remove(main, order->nodes, slot);
+    perigee_queue_push(main, order->nodes, slot);
   }
 }
 
@@ -51,10 +51,10 @@ static uint32_t victim_of_small(perigee_order *order) {
   while (small->count > 0) {
     uint32_t slot = small->tail;
     if (perigee_entry_visits(&order->entries[slot]) < PROMOTE_VISITS) {
-      perigee_ghost_add(&order->ghost, order->entries[slot].content);
+      perigee_ghost_add(&order->ghost, order->nodes[slot].content);
       return slot;
     }
-    perigee_queue_remove(small, order->entries, slot);
+    perigee_queue_remove(small, order->nodes, slot);
     perigee_entry_mark(&order->entries[slot], PERIGEE_VISITS_MASK, 0);
     enqueue(order, MAIN, slot);
   }

@@ -10,19 +10,19 @@
 #include "core/policy.h"
 
 static void on_insert(perigee_order *order, uint32_t slot) {
-  perigee_queue_push(&order->queues[0], order->entries, slot);
+  perigee_queue_push(&order->queues[0], order->nodes, slot);
 }
 
 static void on_remove(perigee_order *order, uint32_t slot) {
-  if (order->hand == slot) order->hand = order->entries[slot].newer;
-  perigee_queue_remove(&order->queues[0], order->entries, slot);
+  if (order->hand == slot) order->hand = order->nodes[slot].newer;
+  perigee_queue_remove(&order->queues[0], order->nodes, slot);
 }
 
 static uint32_t victim(perigee_order *order) {
   uint32_t slot = order->hand != PERIGEE_NONE ? order->hand : order->queues[0].tail;
   while (slot != PERIGEE_NONE && perigee_entry_visits(&order->entries[slot]) != 0) {
     perigee_entry_mark(&order->entries[slot], PERIGEE_VISITS_MASK, 0);
-    slot = order->entries[slot].newer;
+    slot = order->nodes[slot].newer;
     if (slot == PERIGEE_NONE) slot = order->queues[0].tail;
   }
   order->hand = slot;

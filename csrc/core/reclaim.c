@@ -47,7 +47,7 @@ void perigee_store_untag(perigee_store *store, uint32_t slot) {
 
 void perigee_store_forget(perigee_store *store, uint32_t slot) {
   perigee_entry *entry = &store->entries[slot];
-  perigee_index_remove(&store->index, store->entries, slot);
+  perigee_index_remove(&store->index, store->entries, store->nodes, slot);
   perigee_store_untag(store, slot);
   if (perigee_store_is_current(store, entry)) {
     store->policy->on_remove(&store->order, slot);
@@ -66,7 +66,7 @@ void perigee_store_give_up(perigee_store *store, uint32_t slot, int32_t reason) 
 
 PERIGEE_API void perigee_store_release(perigee_store *store) {
   uint32_t slot = (uint32_t)store->view.gone_slot[--store->view.gone_count];
-  store->entries[slot].newer = store->free;
+  store->nodes[slot].newer = store->free;
   store->free = slot;
   store->used--;
 }
@@ -180,7 +180,7 @@ static void forget_order(perigee_store *store) {
 }
 
 PERIGEE_API int32_t perigee_store_clear(perigee_store *store) {
-  if (store->epochs_unswept >= PERIGEE_IF_HARD(2, 255)) return PERIGEE_AGAIN;
+  if (store->epochs_unswept >= PERIGEE_IF_HARD(2, 127)) return PERIGEE_AGAIN;
   store->usual_life = (store->usual_life + (1 << PERIGEE_EPOCH_SHIFT)) & PERIGEE_EPOCH_MASK;
   store->epochs_unswept++;
   store->live = 0;

@@ -10,6 +10,7 @@
 enum {
   ALLOCATE_AT_ONCE = PERIGEE_IF_HARD(1, 1 << 20), /* bounds up to this get all slots at birth */
   FIRST_SLOTS = PERIGEE_IF_HARD(1, 1024),
+  STRANGE = PERIGEE_EPOCH_MASK | PERIGEE_SPACED | PERIGEE_TAGGED,
 };
 
 static const perigee_policy *const policies[] = {
@@ -35,7 +36,7 @@ static int resize_index(perigee_store *store, uint32_t capacity) {
   if (perigee_index_init(&index, capacity, store->seed)) return -1;
   for (uint32_t slot = 0; slot < store->view.high; slot++)
     if (store->entries[slot].word != PERIGEE_WORD_FREE)
-      perigee_index_insert(&index, store->entries, slot);
+      perigee_index_insert(&index, store->entries, store->nodes, slot);
   perigee_index_fini(&store->index);
   store->index = index;
   return 0;
@@ -44,6 +45,8 @@ static int resize_index(perigee_store *store, uint32_t capacity) {
 static int resize_slots(perigee_store *store, uint32_t capacity) {
   if (resize_array(&store->entries, sizeof *store->entries, capacity)) return -1;
   store->order.entries = store->entries;
+  if (resize_array(&store->nodes, sizeof *store->nodes, capacity)) return -1;
+  store->order.nodes = store->nodes;
   if (store->wheel) {
     store->wheel->entries = store->entries;
     if (resize_array(&store->wheel->links, sizeof *store->wheel->links, capacity)) return -1;
@@ -66,7 +69,7 @@ int perigee_store_more_slots(perigee_store *store) {
 
 static int init_store(perigee_store *store, const perigee_store_config *config) {
   store->policy = policies[config->policy];
-  store->max_visits = store->policy->max_visits;
+  store->count_below = store->policy->on_hit ? UINT32_MAX : store->policy->max_visits;
   store->grace_ms = (uint64_t)config->grace_ms;
   store->jitter = config->jitter;
   store->max_weight = config->max_weight;
@@ -114,6 +117,7 @@ PERIGEE_API void perigee_store_free(perigee_store *store) {
   if (store->wheel) perigee_dealloc(store->wheel->links);
   perigee_dealloc(store->wheel);
   perigee_dealloc(store->entries);
+  perigee_dealloc(store->nodes);
   perigee_dealloc(store->tagging);
   perigee_dealloc(store->tag_links);
   perigee_dealloc(store->weights);
@@ -124,73 +128,87 @@ PERIGEE_API perigee_store_view *perigee_store_get_view(perigee_store *store) {
   return &store->view;
 }
 
-/* Reading. The usual hit (a current, untagged entry, a held clock, a policy that only counts
- * visits) runs through perigee_store_get without a call; all else leaves it by a tail call, so
- * that the compiler saves no registers on the way. */
+/* Reading. */
 
 static int32_t stale_or_miss(const perigee_store *store, uint32_t slot, uint64_t now) {
   uint64_t gone_at = perigee_entry_deadline(&store->entries[slot]) + store->grace_ms;
   return now < gone_at ? PERIGEE_STALE - (int32_t)slot : PERIGEE_MISS;
 }
 
-/* What an indexed slot is worth: itself, stale, or a miss. */
-static int32_t judge(perigee_store *store, uint32_t slot) {
+PERIGEE_API int32_t perigee_store_find(perigee_store *store, uint32_t space, const char *s,
+                                       double n) {
+  uint32_t slot = perigee_store_slot(store, space, perigee_word(s, n));
+  if (slot == PERIGEE_NONE || perigee_store_why_dead(store, slot)) return PERIGEE_MISS;
   uint64_t deadline = perigee_entry_deadline(&store->entries[slot]);
-  if (perigee_store_why_dead(store, slot)) return PERIGEE_MISS;
   if (deadline == PERIGEE_FOREVER) return (int32_t)slot;
   uint64_t now = perigee_clock_read(store->clock);
   return now < deadline ? (int32_t)slot : stale_or_miss(store, slot, now);
 }
 
-PERIGEE_API int32_t perigee_store_find(perigee_store *store, uint32_t space, const char *s,
-                                       double n) {
-  uint32_t slot = perigee_index_find(&store->index, store->entries, space, perigee_word(s, n));
-  return slot == PERIGEE_NONE ? PERIGEE_MISS : judge(store, slot);
-}
-
 PERIGEE_API void perigee_store_promote(perigee_store *store, int32_t slot) {
   perigee_entry *entry = &store->entries[slot];
-  if (perigee_entry_visits(entry) < store->max_visits)
+  if (perigee_entry_visits(entry) < store->policy->max_visits)
     entry->life++;
   else if (store->policy->on_hit)
     store->policy->on_hit(&store->order, (uint32_t)slot);
 }
 
-static __attribute__((noinline)) int32_t count_miss(perigee_store *store) {
-  store->view.misses++;
-  return PERIGEE_MISS;
-}
-
-static __attribute__((noinline)) int32_t hit_with_policy(perigee_store *store, int32_t slot) {
-  store->policy->on_hit(&store->order, (uint32_t)slot);
+static __attribute__((noinline)) int32_t promote_and_return(perigee_store *store, int32_t slot) {
+  perigee_store_promote(store, slot);
   return slot;
 }
 
-static inline int32_t count_hit(perigee_store *store, int32_t slot) {
-  perigee_entry *entry = &store->entries[slot];
+/* The usual hit is found at its first cell, in space 0, untagged, on a held clock, and was
+ * visited before: it runs through perigee_store_get with no call and no saved register. All
+ * else leaves it by a tail call to one of these. */
+
+static __attribute__((noinline)) int32_t get_unusual(perigee_store *store, const char *s,
+                                                     double n) {
+  int32_t slot = perigee_store_find(store, 0, s, n);
+  if (slot >= 0) {
+    store->view.hits++;
+    perigee_store_promote(store, slot);
+  } else if (slot == PERIGEE_MISS) {
+    store->view.misses++;
+  }
+  return slot;
+}
+
+/* A current entry, found, on a running clock. */
+static __attribute__((noinline)) int32_t get_running(perigee_store *store, uint32_t slot) {
+  uint64_t deadline = perigee_entry_deadline(&store->entries[slot]);
+  if (deadline != PERIGEE_FOREVER) {
+    uint64_t now = perigee_clock_read_machine(store->clock);
+    if (now >= deadline) {
+      int32_t stale = stale_or_miss(store, slot, now);
+      if (stale == PERIGEE_MISS) store->view.misses++;
+      return stale;
+    }
+  }
   store->view.hits++;
-  if (perigee_entry_visits(entry) < store->max_visits)
-    entry->life++;
-  else if (PERIGEE_UNLIKELY(store->policy->on_hit != NULL))
-    return hit_with_policy(store, slot);
-  return slot;
+  if ((store->entries[slot].life & PERIGEE_VISITS_MASK) < store->count_below)
+    perigee_store_promote(store, (int32_t)slot);
+  return (int32_t)slot;
 }
 
-static __attribute__((noinline)) int32_t get_unusual(perigee_store *store, uint32_t slot) {
-  int32_t judged = judge(store, slot);
-  if (judged >= 0) return count_hit(store, judged);
-  return judged == PERIGEE_MISS ? count_miss(store) : judged;
-}
-
-PERIGEE_API int32_t perigee_store_get(perigee_store *store, uint32_t space, const char *s,
-                                      double n) {
-  uint32_t slot = perigee_index_find(&store->index, store->entries, space, perigee_word(s, n));
-  if (PERIGEE_UNLIKELY(slot == PERIGEE_NONE)) return count_miss(store);
-  uint64_t life = store->entries[slot].life;
-  uint64_t strange = (life ^ store->usual_life) & (PERIGEE_EPOCH_MASK | PERIGEE_TAGGED);
-  int in_time = store->clock->held && store->clock->now_ms < life >> PERIGEE_DEADLINE_SHIFT;
-  if (PERIGEE_UNLIKELY(strange || !in_time)) return get_unusual(store, slot);
-  return count_hit(store, (int32_t)slot);
+PERIGEE_API int32_t perigee_store_get(perigee_store *store, const char *s, double n) {
+  uint64_t word = perigee_word(s, n);
+  uint64_t hash = perigee_index_hash(&store->index, 0, word);
+  uint32_t cell = store->index.cells[perigee_index_home(&store->index, hash)];
+  if (PERIGEE_UNLIKELY(cell == 0 || !perigee_index_tag_fits(&store->index, cell, hash)))
+    return get_unusual(store, s, n);
+  uint32_t slot = perigee_index_slot(&store->index, cell);
+  const perigee_entry *entry = &store->entries[slot];
+  uint64_t life = entry->life;
+  uint64_t strange = (life ^ store->usual_life) & STRANGE;
+  if (PERIGEE_UNLIKELY(entry->word != word || strange)) return get_unusual(store, s, n);
+  if (PERIGEE_UNLIKELY(!store->clock->held)) return get_running(store, slot);
+  if (PERIGEE_UNLIKELY(store->clock->now_ms >= life >> PERIGEE_DEADLINE_SHIFT))
+    return get_unusual(store, s, n);
+  store->view.hits++;
+  if (PERIGEE_UNLIKELY((life & PERIGEE_VISITS_MASK) < store->count_below))
+    return promote_and_return(store, (int32_t)slot);
+  return (int32_t)slot;
 }
 
 /* Looking. */
@@ -234,7 +252,7 @@ PERIGEE_API double perigee_store_weight(const perigee_store *store) {
 }
 
 PERIGEE_API double perigee_store_bytes(const perigee_store *store) {
-  size_t per_slot = sizeof *store->entries;
+  size_t per_slot = sizeof *store->entries + sizeof *store->nodes;
   if (store->wheel) per_slot += sizeof *store->wheel->links;
   if (store->tagging) per_slot += sizeof *store->tagging;
   if (store->weights) per_slot += sizeof *store->weights;

@@ -66,10 +66,10 @@ typedef struct perigee_store_view { /* what Lua reads without a call; owned by t
   int32_t gone_slot[64];
   int32_t gone_reason[64];
   uint32_t high; /* slots ever used: the next new slot */
-  double hits;
-  double misses;
-  double evictions;   /* entries given up for their size */
-  double expirations; /* entries reclaimed after their deadline */
+  uint64_t hits;
+  uint64_t misses;
+  uint64_t evictions;   /* entries given up for their size */
+  uint64_t expirations; /* entries reclaimed after their deadline */
 } perigee_store_view;
 
 typedef struct perigee_store perigee_store;
@@ -81,11 +81,11 @@ perigee_store *perigee_store_new(const perigee_store_config *config, perigee_clo
 void perigee_store_free(perigee_store *store);
 perigee_store_view *perigee_store_get_view(perigee_store *store);
 
-/* perigee_store_get: the slot of a live entry; counts a hit and tells the policy. MISS counts a
- * miss. A stale entry gives PERIGEE_STALE - slot and counts nothing. */
-int32_t perigee_store_get(perigee_store *store, uint32_t space, const char *s, double n);
+/* perigee_store_get: the slot of a live entry of space 0; counts a hit and tells the policy. MISS
+ * counts a miss. A stale entry gives PERIGEE_STALE - slot and counts nothing. */
+int32_t perigee_store_get(perigee_store *store, const char *s, double n);
 
-/* perigee_store_find: the same, without counting and without telling the policy. */
+/* perigee_store_find: the same for any space, without counting or telling the policy. */
 int32_t perigee_store_find(perigee_store *store, uint32_t space, const char *s, double n);
 
 /* perigee_store_put: makes room and an entry for the key, untagged, for `ttl_ms` (infinity: for
@@ -99,6 +99,11 @@ void perigee_store_promote(perigee_store *store, int32_t slot);
 
 /* perigee_store_tag: adds a tag to the entry just put. 0, or NO_MEMORY (entry unchanged). */
 int32_t perigee_store_tag(perigee_store *store, int32_t slot, int32_t node);
+
+/* perigee_store_reweigh: the live entry in a slot weighs something else now; others, or itself,
+ * may have to go. 0, or AGAIN: drain, then call perigee_store_fit until it returns 0. */
+int32_t perigee_store_reweigh(perigee_store *store, int32_t slot, double weight);
+int32_t perigee_store_fit(perigee_store *store);
 
 /* perigee_store_del: forgets a key; the slot is in `gone`. 1: it was live; 0: it was not. */
 int32_t perigee_store_del(perigee_store *store, uint32_t space, const char *s, double n);

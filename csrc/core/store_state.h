@@ -4,7 +4,8 @@
  * reclaim.c (giving up).
  * Private to the core.
  *
- *   index ──► slot ──► entries[slot]   32 bytes, hot            always
+ *   index ──► slot ──► entries[slot]   16 bytes, hot            always
+ *                      nodes[slot]     16 bytes                 always
  *                      links[slot]      8 bytes, timing wheel    from the first deadline on
  *                      tagging[slot]   16 bytes, stamp and tags  from the first tag on
  *                      weights[slot]    8 bytes                  when max_weight is finite
@@ -37,15 +38,18 @@ typedef struct perigee_tag_link {
 } perigee_tag_link;
 
 struct perigee_store {
+  /* What a hit reads. */
   perigee_index index;
   perigee_entry *entries;
   perigee_clock *clock;
+  uint64_t usual_life;  /* the epoch of live entries, in place; not tagged, not spaced */
+  uint32_t count_below; /* a hit on an entry of fewer visits than this has more to do */
+  perigee_store_view view;
+
+  perigee_node *nodes;
   perigee_tags *tags;
   perigee_entry_tags *tagging;
   const perigee_policy *policy;
-  uint64_t usual_life; /* the epoch of live entries, in place; not tagged */
-  uint32_t max_visits;
-  perigee_store_view view;
 
   perigee_order order;
   perigee_wheel *wheel;
@@ -76,6 +80,11 @@ struct perigee_store {
 
 static inline uint32_t perigee_store_indexed(const perigee_store *store) {
   return store->used - (uint32_t)store->view.gone_count;
+}
+
+static inline uint32_t perigee_store_slot(const perigee_store *store, uint32_t space,
+                                          uint64_t word) {
+  return perigee_index_find(&store->index, store->entries, store->nodes, space, word);
 }
 
 static inline int perigee_store_is_current(const perigee_store *store, const perigee_entry *entry) {

@@ -6,8 +6,9 @@
 
 static const char *verify_entry(perigee_store *store, uint32_t slot) {
   const perigee_entry *entry = &store->entries[slot];
-  PERIGEE_VERIFY(perigee_index_find(&store->index, store->entries, entry->space, entry->word) ==
-                 slot);
+  uint32_t space = store->nodes[slot].space;
+  PERIGEE_VERIFY(perigee_store_slot(store, space, entry->word) == slot);
+  PERIGEE_VERIFY((space != 0) == ((entry->life & PERIGEE_SPACED) != 0));
   if (entry->life & PERIGEE_TAGGED) {
     PERIGEE_VERIFY(store->tagging && store->tagging[slot].first != PERIGEE_NONE);
     PERIGEE_VERIFY(store->tagging[slot].stamp <= perigee_tags_now(store->tags));
@@ -18,8 +19,8 @@ static const char *verify_entry(perigee_store *store, uint32_t slot) {
 static const char *verify_queue(const perigee_store *store, const perigee_queue *queue,
                                 uint32_t *total) {
   uint32_t count = 0, newer = PERIGEE_NONE;
-  for (uint32_t slot = queue->head; slot != PERIGEE_NONE; slot = store->entries[slot].older) {
-    PERIGEE_VERIFY(store->entries[slot].newer == newer);
+  for (uint32_t slot = queue->head; slot != PERIGEE_NONE; slot = store->nodes[slot].older) {
+    PERIGEE_VERIFY(store->nodes[slot].newer == newer);
     PERIGEE_VERIFY(perigee_store_is_current(store, &store->entries[slot]));
     newer = slot;
     count++;
@@ -32,7 +33,7 @@ static const char *verify_queue(const perigee_store *store, const perigee_queue 
 
 static const char *verify_free(const perigee_store *store) {
   uint32_t count = 0;
-  for (uint32_t slot = store->free; slot != PERIGEE_NONE; slot = store->entries[slot].newer) {
+  for (uint32_t slot = store->free; slot != PERIGEE_NONE; slot = store->nodes[slot].newer) {
     PERIGEE_VERIFY(store->entries[slot].word == PERIGEE_WORD_FREE);
     count++;
   }
@@ -70,7 +71,7 @@ PERIGEE_API double perigee_store_mean_probes(const perigee_store *store) {
   double probes = 0, indexed = 0;
   for (uint32_t slot = 0; slot < store->view.high; slot++) {
     if (store->entries[slot].word == PERIGEE_WORD_FREE) continue;
-    probes += perigee_index_probes(&store->index, store->entries, slot);
+    probes += perigee_index_probes(&store->index, store->entries, store->nodes, slot);
     indexed++;
   }
   return indexed > 0 ? probes / indexed : 0;

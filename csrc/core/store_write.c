@@ -59,7 +59,7 @@ static uint32_t empty_slot(perigee_store *store, int32_t *reason) {
   uint32_t slot = store->free;
   store->used++;
   if (slot != PERIGEE_NONE) {
-    store->free = store->entries[slot].newer;
+    store->free = store->nodes[slot].newer;
     return slot;
   }
   if (store->sweep_left > 0) store->sweep_left++; /* a slot more on the sweep's way around */
@@ -69,10 +69,11 @@ static uint32_t empty_slot(perigee_store *store, int32_t *reason) {
 /* A forgotten or empty slot becomes the entry of a key. */
 static void occupy(perigee_store *store, uint32_t slot, uint32_t space, uint64_t word,
                    uint32_t content, double weight) {
-  perigee_entry *entry = &store->entries[slot];
-  *entry = (perigee_entry){.word = word, .space = space, .content = content};
-  entry->life = PERIGEE_FOREVER << PERIGEE_DEADLINE_SHIFT | store->usual_life;
-  perigee_index_insert(&store->index, store->entries, slot);
+  uint64_t life = PERIGEE_FOREVER << PERIGEE_DEADLINE_SHIFT | store->usual_life;
+  store->entries[slot] = (perigee_entry){.word = word, .life = life | (space ? PERIGEE_SPACED : 0)};
+  store->nodes[slot].space = space;
+  store->nodes[slot].content = content;
+  perigee_index_insert(&store->index, store->entries, store->nodes, slot);
   store->policy->on_insert(&store->order, slot);
   store->live++;
   if (!store->weights) return;
@@ -151,7 +152,7 @@ PERIGEE_API int32_t perigee_store_put(perigee_store *store, uint32_t space, cons
   store->view.displaced = 0;
   if (store->view.gone_count > 0) return PERIGEE_AGAIN;
   uint64_t word = perigee_word(s, n);
-  uint32_t old = perigee_index_find(&store->index, store->entries, space, word);
+  uint32_t old = perigee_store_slot(store, space, word);
   if (store->limit == 0 || weight > store->max_weight) return refuse(store, old);
   if (prepare(store, ttl_ms == INFINITY)) return PERIGEE_NO_MEMORY;
   if (old != PERIGEE_NONE) reason = why_written(store, old);
@@ -169,6 +170,20 @@ PERIGEE_API int32_t perigee_store_put(perigee_store *store, uint32_t space, cons
   return slot;
 }
 
+PERIGEE_API int32_t perigee_store_fit(perigee_store *store) {
+  return make_weight(store, 0) ? PERIGEE_AGAIN : 0;
+}
+
+PERIGEE_API int32_t perigee_store_reweigh(perigee_store *store, int32_t slot, double weight) {
+  store->weight += weight - store->weights[slot];
+  store->weights[slot] = weight;
+  if (weight <= store->max_weight) return perigee_store_fit(store);
+  if (store->view.gone_count >= PERIGEE_GONE_MAX) return PERIGEE_AGAIN;
+  perigee_store_forget(store, (uint32_t)slot);
+  perigee_store_give_up(store, (uint32_t)slot, PERIGEE_GONE_SIZE);
+  return 0;
+}
+
 PERIGEE_API int32_t perigee_store_touch(perigee_store *store, uint32_t space, const char *s,
                                         double n, double ttl_ms) {
   int32_t slot = perigee_store_find(store, space, s, n);
@@ -181,7 +196,7 @@ PERIGEE_API int32_t perigee_store_touch(perigee_store *store, uint32_t space, co
 PERIGEE_API int32_t perigee_store_del(perigee_store *store, uint32_t space, const char *s,
                                       double n) {
   if (store->view.gone_count > 0) return PERIGEE_AGAIN;
-  uint32_t slot = perigee_index_find(&store->index, store->entries, space, perigee_word(s, n));
+  uint32_t slot = perigee_store_slot(store, space, perigee_word(s, n));
   if (slot == PERIGEE_NONE) return 0;
   int32_t reason = why_written(store, slot);
   if (reason == PERIGEE_GONE_REPLACED) reason = PERIGEE_GONE_DELETED;

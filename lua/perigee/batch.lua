@@ -68,11 +68,14 @@ end
 -- Closes the batch and says which keys are in it.
 local count = ffi.new("uint32_t[1]")
 local function take(batch)
-  local keys, records = {}, {}
+  local keys, records, n = {}, {}, 0
   local ids, now = C.perigee_batch_take(registry, batch.id, count), context.port.now()
   for i = 1, count[0] do
     local record = flight.record(ids[i - 1])
-    keys[i], records[i], record.since = record.key, record, now
+    if record then -- it may have been given up meanwhile
+      n = n + 1
+      keys[n], records[n], record.since = record.key, record, now
+    end
   end
   if batch.cache.open[batch.loader] == batch then batch.cache.open[batch.loader] = nil end
   batch.records = records
@@ -81,6 +84,7 @@ end
 
 local function call_loader(batch)
   local keys = take(batch)
+  if #keys == 0 then return end
   local cache = batch.cache
   cache.batches, cache.batched_keys = cache.batches + 1, cache.batched_keys + #keys
   land_each(batch, batch.loader(keys))
@@ -185,7 +189,7 @@ local function from_memory(cache, keys, spec, values, sources)
     local key = keys[i]
     if sources[key] == nil then
       local s, n = identity(key)
-      local slot = spec.use_cache == false and STALE + 1 or C.perigee_store_get(handle, 0, s, n)
+      local slot = spec.use_cache == false and STALE + 1 or C.perigee_store_get(handle, s, n)
       if slot >= 0 then
         values[key], sources[key] = store:value(slot), "memory"
       else

@@ -161,7 +161,7 @@ local function get_any(self, key, opts)
     end
   end
   local s, n = identity(key)
-  local slot = store_get(self.store.handle, 0, s, n)
+  local slot = store_get(self.store.handle, s, n)
   if slot >= 0 then return self.store:value(slot), nil, "memory" end
   return get_missing(self, key, slot, starter, loader, spec)
 end
@@ -179,7 +179,7 @@ function _M:get(key, opts)
   local kind = type(opts)
   if type(key) == "string" and (kind == "nil" or kind == "function") then
     local store = self.store
-    local slot = store_get(store.handle, 0, key, 0)
+    local slot = store_get(store.handle, key, 0)
     if slot >= 0 then
       return store.values[rshift(slot, SEGMENT_BITS)][band(slot, SEGMENT_MASK)], nil, "memory"
     end
@@ -327,8 +327,11 @@ function _M:incr(key, by, initial, ttl)
     options.fail("cache:incr", "the value of the key", "a number", value, 2)
   end
   fence(self, key)
-  store.values[rshift(slot, SEGMENT_BITS)][band(slot, SEGMENT_MASK)] = value + by
-  C.perigee_store_promote(store.handle, slot)
+  local weight = self.weigh and load.weight_of(self, key, value + by)
+  slot = store:find(key) -- weighing is the user's code: look again
+  if slot < 0 then return self:incr(key, by, initial, ttl) end
+  store:replace(slot, value + by, weight or nil)
+  tell(self)
   return value + by
 end
 

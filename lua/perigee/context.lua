@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Who is running now: written by the runtime at each switch of task, read by whatever waits.
 --
 -- - `port`: the runtime port in force (`perigee.runtime` says what a port is), in plain code the

@@ -21,6 +21,15 @@ _M.handlers = {
 
 local EVENT = options.one_of { "load", "load_error", "evict", "invalidate", "remote_error", "loop" }
 
+-- A new list of an event's handlers: whoever goes through the old one is not disturbed.
+local function without(event, left_out)
+  local list = {}
+  for _, handler in ipairs(_M.handlers[event] or {}) do
+    if handler ~= left_out then list[#list + 1] = handler end
+  end
+  return list
+end
+
 --- Calls `fn(info)` whenever `event` happens.
 --
 -- | event | `info` |
@@ -38,15 +47,12 @@ local EVENT = options.one_of { "load", "load_error", "evict", "invalidate", "rem
 function _M.on(event, fn)
   options.argument("perigee.on", "event", EVENT, event, 2)
   options.argument("perigee.on", "fn", options.kinds.callable, fn, 2)
-  local list = _M.handlers[event] or {}
-  local kept = { fn }
-  list[#list + 1] = kept
-  _M.handlers[event] = list
+  local function handler(info) return fn(info) end -- the same function may be given twice
+  _M.handlers[event] = without(event, nil)
+  table.insert(_M.handlers[event], handler)
   return function()
-    for i = #list, 1, -1 do
-      if list[i] == kept then table.remove(list, i) end
-    end
-    if #list == 0 then _M.handlers[event] = false end
+    local left = without(event, handler)
+    _M.handlers[event] = #left > 0 and left or false
   end
 end
 
@@ -57,7 +63,7 @@ function _M.emit(event, info)
   local list = _M.handlers[event]
   if not list then return end
   for i = 1, #list do
-    local ok, err = xpcall(list[i][1], debug.traceback, info)
+    local ok, err = xpcall(list[i], debug.traceback, info)
     if not ok then log.error(("a handler of the event %q failed: %s"):format(event, err)) end
   end
 end

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- `perigee.exec`: runs a program while other tasks go on.
 -- @module perigee.exec
 

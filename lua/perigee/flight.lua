@@ -48,11 +48,12 @@ function _M.begin(record, s, n, group)
   return record
 end
 
---- The record of a load that runs.
+--- The record of a load.
 -- @tparam number id its id
--- @treturn table the record
+-- @treturn table|nil the record, while it runs
 function _M.record(id)
-  return records[id % SLOTS]
+  local record = records[id % SLOTS]
+  return record and record.id == id and record or nil
 end
 
 -- The loop is apart, so that a load nobody waits for is compiled as one straight trace.
@@ -98,7 +99,7 @@ function _M.detach(record)
 end
 
 local function name_of(id)
-  local record = records[id % SLOTS]
+  local record = _M.record(id)
   if not record then return "a load that has ended" end
   return ("%s of %s"):format(tostring(record.key), record.cache:describe())
 end
@@ -147,12 +148,11 @@ local function wait_on(record, deadline)
 end
 
 --- Waits until a load has ended.
--- @tparam table record from `find` or `begin`; gets `waited`
+-- @tparam table record from `find` or `begin`
 -- @tparam number timeout seconds of patience, or math.huge
 -- @treturn boolean whether it has ended
 -- @raise `"cancelled"`; a cycle of loads; that waiting is impossible here
 function _M.wait(record, timeout)
-  record.waited = true
   if timeout < math.huge then return wait_on(record, context.port.now() + timeout) end
   park_on(record)
   return record.done or wait_on(record, math.huge)
@@ -182,8 +182,8 @@ end
 function _M.running_for(cache, key)
   local id = context.load
   while id ~= 0 do
-    local record = records[id % SLOTS]
-    if not record or record.id ~= id then return nil end
+    local record = _M.record(id)
+    if not record then return nil end
     if record.cache == cache and record.key == key then return record end
     id = record.outer
   end

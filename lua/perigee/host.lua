@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The `perigee` command: runs a script as the first task of the loop.
 --
 -- It takes LuaJIT's options; what it is asked to run (LUA_INIT, `-e`, `-l`, the script, the

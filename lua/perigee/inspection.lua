@@ -77,7 +77,7 @@ end
 -- @treturn table numbers by name
 function _M.get_metrics(self)
   local handle, view = self.store.handle, self.store.view
-  local hits, misses = view.hits, view.misses
+  local hits, misses = tonumber(view.hits), tonumber(view.misses)
   local asked = hits + misses
   return {
     hits = hits,
@@ -91,8 +91,8 @@ function _M.get_metrics(self)
     load_seconds = self.load_seconds,
     coalesced = self.coalesced,
     stale_hits = self.stale_hits,
-    evictions = view.evictions,
-    expirations = view.expirations,
+    evictions = tonumber(view.evictions),
+    expirations = tonumber(view.expirations),
     batches = self.batches,
     batched_keys = self.batched_keys,
     bytes = C.perigee_store_bytes(handle),

@@ -8,7 +8,7 @@
 --     since                      when it began, seconds
 --     done, ok, value, err       its result; ok = false: `value` is what the loader raised
 --     outdated                   tags of its result, one of which was written while it ran
---     waited                     whether anybody ever waited for it
+--     shared                     whether anybody but the caller that began it may hold the record
 -- @module perigee.load
 
 local C = require("perigee.lib").core
@@ -37,6 +37,12 @@ local function lifetime(cache, value, spec, hint_ttl)
 end
 _M.lifetime = lifetime
 
+--- What an entry weighs: `weigh` of the cache, or 0.
+-- @tparam table cache the cache
+-- @param key the key
+-- @param value the value
+-- @treturn number
+-- @raise when `weigh` gives no number >= 0
 local function weight_of(cache, key, value)
   local weigh = cache.weigh
   if not weigh then return 0 end
@@ -46,6 +52,7 @@ local function weight_of(cache, key, value)
   end
   return weight
 end
+_M.weight_of = weight_of
 
 --- Puts a value into the cache's store. Tells nobody yet: the caller runs `store:tell`.
 -- @tparam table cache the cache
@@ -160,14 +167,14 @@ local function abandon(record)
   land_now(record, false, "cancelled")
 end
 
--- Records that nobody but their own callers ever saw, for the next loads.
+-- Records that nobody but their own callers ever held, for the next loads.
 local spare, spare_count, SPARE_MAX = {}, 0, 4096
 
 local function new_record()
   return {
     id = 0, outer = 0, cache = false, key = false, loader = false, spec = false, began = 0,
     since = 0, done = false, ok = false, value = nil, err = nil, outdated = false,
-    waited = false, abandon = abandon,
+    shared = false, abandon = abandon,
   }
 end
 
@@ -227,6 +234,7 @@ function _M.joinable(cache, key)
     flight.detach(record)
     return nil
   end
+  record.shared = true
   return record
 end
 
@@ -274,7 +282,7 @@ function _M.outcome(record, source, counted)
   local failed = not record.ok or record.value == nil and record.err ~= nil
   if not failed then
     local value, err = record.value, record.err
-    if source == "load" and not record.waited then reuse(record) end
+    if source == "load" and not record.shared then reuse(record) end
     return value, err, source
   end
   if counted then

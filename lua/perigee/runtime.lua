@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- What everything that waits is written against.
 --
 -- A **port** is a table of functions, the same for every event loop; `context.port` is the one

@@ -273,6 +273,22 @@ function _M:put(key, value, ttl_ms, weight, tags, used)
   end
 end
 
+--- Replaces the number of a live entry; its lifetime and its tags stay. A use of the entry.
+-- @tparam number slot from `find`
+-- @tparam number value the new one
+-- @tparam number|nil weight its weight, if entries are weighed
+function _M:replace(slot, value, weight)
+  self.values[rshift(slot, SEGMENT_BITS)][band(slot, MASK)] = value
+  C.perigee_store_promote(self.handle, slot)
+  if not weight then return end
+  local result = C.perigee_store_reweigh(self.handle, slot, weight)
+  self:drain()
+  while result ~= 0 do
+    result = C.perigee_store_fit(self.handle)
+    self:drain()
+  end
+end
+
 --- Looks a key up without counting and without telling the policy.
 -- @tparam string|number|boolean key checked before
 -- @treturn number a slot, or a negative number: `MISS`, or `STALE` minus a stale slot

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Tasks: `perigee.run`, `spawn`, `gather`, `timeout`, `shield`, `sleep`, `now`, `wrap`.
 --
 -- A task is a coroutine that may wait. It belongs to the run in which it was spawned and ends

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- A virtual clock for specs: tasks sleep and entries expire without anybody waiting.
 --
 --     testing.run(function()

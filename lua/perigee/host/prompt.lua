@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The host's prompt: reads Lua from standard input and runs it; the loop turns meanwhile, and
 -- what is typed may wait.
 -- @module perigee.host.prompt

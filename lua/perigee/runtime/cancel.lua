@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Cancelling tasks, and giving up those that do not end.
 --
 -- Cancellation is sticky: `task.stop` makes every wait raise. `task.shielded` holds it back;

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The one clock of everything that expires (`clock.h`): free-running in plain code, held by a
 -- loop that turns.
 -- @module perigee.runtime.clock

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The loop of turns: what a world waits for, and when its time moves.
 --
 -- A turn: report failures nobody heard of; wait for the world, no longer than the next deadline

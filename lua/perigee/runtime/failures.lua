@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Tasks that failed, until somebody heard of it or it is reported on standard error.
 --
 -- A coroutine that died of an error keeps its stack, so a traceback costs nothing until it is

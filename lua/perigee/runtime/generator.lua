@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Coroutines made inside a task in which waiting works.
 --
 -- A naive park would hand its yield to whoever resumes the coroutine. Here the one who resumes

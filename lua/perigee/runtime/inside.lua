@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Internal work: tasks that no user holds, such as loads.
 --
 -- They belong to the outermost run, not to whoever began them, and their record stays with the

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The runtime on a private libev loop: real time, real waiting.
 --
 -- There is one libev world per Lua state; plain code drives it too when it has to wait, so

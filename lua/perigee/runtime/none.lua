@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The runtime of plain code, with no loop around it: waiting blocks the caller.
 --
 -- While plain code waits, the libev world is driven until the wait is over; so tasks that plain

@@ -1,8 +1,10 @@
 -- SPDX-License-Identifier: MIT
+
 --- Waiting for tasks, and ending them: what run, gather and timeout are made of.
 -- @module perigee.runtime.runner
 
 local cancel = require "perigee.runtime.cancel"
+local clock = require "perigee.runtime.clock"
 local context = require "perigee.context"
 local driver = require "perigee.runtime.driver"
 local failures = require "perigee.runtime.failures"
@@ -176,7 +178,10 @@ function _M.drive(drain, main, ...)
   local root, edge = scopes.new_root(world), scopes.new_root(world)
   local keeper, run = scopes.new_child(edge), {}
   keeper.home = edge
+  local held = clock.held
+  clock.held = 1 -- time stands still in the first stretch of main too
   local task = scheduler.spawn_in(keeper, run_outermost, root, edge, drain, main, ...)
+  clock.held = held
   if not task.status then driver.drive(task, make_stuck(run, root, edge, keeper)) end
   failures.hear(task)
   failures.report_all()

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Tasks on coroutines: starting, parking, waking, ending. Where time comes from is not known
 -- here (`perigee.runtime.driver`), nor what a task means to its user (`perigee.task`).
 --

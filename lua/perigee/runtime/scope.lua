@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Scopes: lists of tasks that end together.
 --
 -- A *root* is the scope of an outermost run (or of plain code); beside the user's tasks it has

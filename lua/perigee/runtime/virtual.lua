@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The runtime on a virtual clock: time stands still while a task runs, and when all tasks wait
 -- it jumps to the next deadline. While a process or a descriptor is waited for, which no clock
 -- can hurry, it passes as it really does; and when tasks have been busy for many turns on end,

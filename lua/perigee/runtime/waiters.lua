@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Who is told that something has ended.
 --
 -- A *target* (a task, a group) has `status` (false while it lives), `load`, and `waiter`: false,
