@@ -108,10 +108,11 @@ end
 --- Runs `main(...)` as a task of `scope` and closes the scope when it has ended.
 -- @tparam table scope a new scope
 -- @tparam boolean drain wait for the other tasks instead of cancelling them
+-- @tparam function main
+-- @param ... its arguments
 -- @return the results of main
 function _M.run_in(scope, drain, main, ...)
   local task = scheduler.spawn_in(scope, main, ...)
-  scope.main = task
   local ok, err = true, nil
   if not task.status then ok, err = pcall(_M.join, task) end
   if ok and drain then ok, err = pcall(wait_until_empty, scope) end
