@@ -77,7 +77,8 @@ local function stop(process)
 end
 
 local function start(argv, spec)
-  local loop, stdin = scheduler.world().loop, spec.stdin
+  local world, stdin = scheduler.world(), spec.stdin
+  local loop, life = world.loop, world.life
   local c_argv = ffi.new("const char *[?]", #argv + 1, argv)
   c_argv[#argv] = nil -- an initializer does not fill what it leaves open
   local id = C.perigee_exec_start(loop, c_argv, stdin, stdin and #stdin or 0,
@@ -86,9 +87,10 @@ local function start(argv, spec)
     return nil, ("perigee.exec: cannot start '%s': %s")
       :format(argv[1], ffi.string(C.perigee_rt_strerror(-id)))
   end
-  -- Should the task be abandoned, the process goes with its coroutine.
+  -- Should the task be abandoned, the process goes with its coroutine, if not with its loop: a
+  -- closing Lua state finalizes in any order.
   local result = ffi.gc(ffi.new("perigee_exec_result"), function()
-    C.perigee_exec_free(loop, id)
+    if not life.is_over then C.perigee_exec_free(loop, id) end
   end)
   return { loop = loop, id = id, result = result }
 end

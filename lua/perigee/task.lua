@@ -88,8 +88,10 @@ local function scope_here(fn)
   end
   local me = current()
   if me then return me.scope.home end
+  local world = scheduler.world()
+  if world.life.is_over then error("perigee.spawn: the Lua state is closing", 3) end
   libev.sync()
-  return scheduler.world().plain
+  return world.root
 end
 
 --- Starts `fn(...)` as a task at once; returns when it first waits or has ended. It belongs to

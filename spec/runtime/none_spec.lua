@@ -81,6 +81,20 @@ describe("plain code", function()
     print(rawget(require "perigee.lib", "rt") ~= nil)
   ]]))
 
+  it("may end with processes running and finalizers that wait", prints("end\n", [[
+    for _ = 1, 20 do
+      local last = newproxy(true)
+      getmetatable(last).__gc = function()
+        pcall(perigee.sleep, 0.001)
+        pcall(perigee.spawn, perigee.sleep, 1)
+        pcall(perigee.exec, { "true" })
+      end
+      perigee.spawn(function() perigee.exec { "sleep", "60" } return last end)
+    end
+    perigee.sleep(0.01)
+    print "end"
+  ]]))
+
   it("is not held up by a task that it left behind", prints("end\n", [[
     perigee.spawn(perigee.sleep, 100)
     print "end"

@@ -67,6 +67,20 @@ describe("a turn hook", function()
     assert.matches("broken hook", lines[1].text, 1, true)
   end)
 
+  it("may spawn tasks, which end with the run", function()
+    local seen
+    with_hook(hooks.turn, function()
+      if not seen then
+        seen = {}
+        perigee.spawn(function() seen[1] = select(2, pcall(perigee.sleep, 100)) end)
+        context.port.spawn(function() seen[2] = select(2, pcall(perigee.sleep, 100)) end)
+      end
+    end, function()
+      testing.run(function() perigee.sleep(1) end)
+    end)
+    assert.same({ "cancelled", "cancelled" }, seen)
+  end)
+
   it("cannot wait", function()
     local why
     with_hook(hooks.turn, function() why = select(2, context.port.can_wait()) end, function()

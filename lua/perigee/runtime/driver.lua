@@ -27,16 +27,20 @@ local huge, min = math.huge, math.min
 function _M.new_world(port, source)
   local loop = C.perigee_loop_new()
   if loop == nil then error("perigee: cannot make a libev loop: no memory or descriptors", 0) end
-  loop = ffi.gc(loop, C.perigee_loop_free)
   local c_tickets = C.perigee_loop_tickets(loop)
   local world = {
-    port = port, loop = loop, c_tickets = c_tickets, chunk = C.perigee_tickets_chunk(c_tickets),
+    port = port, c_tickets = c_tickets, chunk = C.perigee_tickets_chunk(c_tickets),
     time = source.time, move = source.move,
     threads = {}, tasks = {}, records = {}, tickets = {}, parked = {}, early = {},
     idle = {}, idle_count = 0, deferred = {},
-    hooks_due = 0, driving = false,
+    hooks_due = 0, driving = false, life = { is_over = false },
   }
-  world.plain = scope.new_root(world)
+  world.root = scope.new_root(world)
+  local life = world.life -- not the world: the finalizer would keep it for ever
+  world.loop = ffi.gc(loop, function(freed)
+    life.is_over = true
+    C.perigee_loop_free(freed)
+  end)
   return world
 end
 
@@ -79,16 +83,20 @@ local function turn_until(world, port, subject, stuck)
 end
 
 --- Turns the world in force until `subject.status` is set; `stuck(subject)` is called when no
--- task could ever be woken, and must change that or raise.
-function _M.drive(subject, stuck)
+-- task could ever be woken, and must change that or raise. What is spawned by nobody's task
+-- meanwhile (by a turn hook) belongs to `root`.
+function _M.drive(subject, stuck, root)
   local world = scheduler.world()
-  if world.driving then
+  local old_root = world.root
+  if world.life.is_over then
+    error("cannot wait here: the Lua state is closing", 0)
+  elseif world.driving then
     error("cannot wait here: this code was called by the loop itself (a turn hook, a log sink)", 0)
   end
   local port, load, session, held = context.port, context.load, context.session, clock.held
-  world.driving, clock.held = true, 1
+  world.driving, world.root, clock.held = true, root or old_root, 1
   local ok, err = pcall(turn_until, world, port, subject, stuck)
-  world.driving, clock.held = false, held
+  world.driving, world.root, clock.held = false, old_root, held
   context.port, context.load, context.session = port, load, session
   if not ok then error(err, 0) end
 end

@@ -30,7 +30,7 @@ end
 function _M.spawn(fn, a, b)
   local world, creator, slot = scheduler.world(), scheduler.current(), take_worker()
   local record = world.records[slot] or add_record(world.records, slot)
-  record.scope = (creator and creator.scope or world.plain).root.work
+  record.scope = (creator and creator.scope or world.root).root.work
   record.index, record.stop, record.status = 0, false, false
   record.cancelled, record.raised = nil, nil
   record.fn, record.a, record.b = fn, a, b

@@ -44,7 +44,10 @@ end
 
 function port.can_wait()
   if not slot then open_world() end
-  if scheduler.world().driving then
+  local world = scheduler.world()
+  if world.life.is_over then
+    return nil, "cannot wait here: the Lua state is closing"
+  elseif world.driving then
     return nil, "cannot wait here: this code was called by the loop itself (a turn hook, a log "
       .. "sink, a finalizer); do it in a task: perigee.spawn(fn)"
   end

@@ -183,7 +183,7 @@ function _M.drive(drain, main, ...)
   clock.held = 1 -- time stands still in the first stretch of main too
   local task = scheduler.spawn_in(keeper, run_outermost, root, edge, drain, main, ...)
   clock.held = held
-  if not task.status then driver.drive(task, make_stuck(run, root, edge, keeper)) end
+  if not task.status then driver.drive(task, make_stuck(run, root, edge, keeper), root) end
   failures.hear(task)
   failures.report_all()
   if run.deadlock then error(run.deadlock, 0) end
