@@ -105,8 +105,7 @@ static inline void perigee_queue_push(perigee_queue *queue, perigee_node *nodes,
   queue->count++;
 }
 
-static inline void perigee_queue_remove(perigee_queue *queue, perigee_node *nodes,
-                                        uint32_t slot) {
+static inline void perigee_queue_remove(perigee_queue *queue, perigee_node *nodes, uint32_t slot) {
   uint32_t newer = nodes[slot].newer, older = nodes[slot].older;
   if (newer != PERIGEE_NONE)
     nodes[newer].older = older;

@@ -1,62 +1,49 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/ghost.h"
 
-enum { WAYS = 8, KEYS_PER_BUCKET = 6, TICKS = 8192 };
+#include <string.h>
+
+enum { WAYS = PERIGEE_GHOST_WAYS };
 
 int perigee_ghost_init(perigee_ghost *ghost, uint32_t capacity) {
-  uint32_t buckets = capacity / KEYS_PER_BUCKET + 1;
-  uint32_t *cells = perigee_zalloc((size_t)buckets * WAYS * sizeof *cells);
-  if (!cells) return -1;
-  uint32_t unit = capacity / TICKS + 1;
-  *ghost = (perigee_ghost){
-    .cells = cells, .buckets = buckets, .unit = unit, .window = (capacity + unit - 1) / unit};
+  uint32_t count = capacity / WAYS + 1;
+  void *buckets = perigee_zalloc((size_t)count * sizeof *ghost->buckets);
+  if (!buckets) return -1;
+  *ghost = (perigee_ghost){.buckets = buckets, .count = count};
   return 0;
 }
 
 void perigee_ghost_fini(perigee_ghost *ghost) {
-  perigee_dealloc(ghost->cells);
-  ghost->cells = NULL;
+  perigee_dealloc(ghost->buckets);
+  ghost->buckets = NULL;
 }
 
 size_t perigee_ghost_bytes(const perigee_ghost *ghost) {
-  return (size_t)ghost->buckets * WAYS * sizeof *ghost->cells;
+  return (size_t)ghost->count * sizeof *ghost->buckets;
 }
 
-static uint32_t *bucket_of(const perigee_ghost *ghost, uint32_t content) {
-  return ghost->cells + (((uint64_t)content * ghost->buckets) >> 32) * WAYS;
+static uint16_t *bucket_of(const perigee_ghost *ghost, uint32_t content) {
+  return ghost->buckets[((uint64_t)content * ghost->count) >> 32];
 }
 
-/* Never 0, so that no cell of a key looks empty. */
-static uint32_t fingerprint_of(uint32_t content) {
-  uint32_t fingerprint = content & 0xFFFF;
-  return fingerprint ? fingerprint : 1;
-}
-
-static uint32_t age_of(const perigee_ghost *ghost, uint32_t cell) {
-  return (ghost->tick - cell) & 0xFFFF;
+/* Never 0, which marks an empty place. */
+static uint16_t fingerprint_of(uint32_t content) {
+  return (content & 0xFFFF) ? (uint16_t)content : 1;
 }
 
 void perigee_ghost_add(perigee_ghost *ghost, uint32_t content) {
-  uint32_t *cells = bucket_of(ghost, content), *chosen = cells;
-  uint32_t fingerprint = fingerprint_of(content);
-  for (uint32_t *cell = cells; cell < cells + WAYS; cell++) {
-    if (*cell == 0 || *cell >> 16 == fingerprint) {
-      chosen = cell;
-      break;
-    }
-    if (age_of(ghost, *cell) > age_of(ghost, *chosen)) chosen = cell;
-  }
-  *chosen = fingerprint << 16 | (ghost->tick & 0xFFFF);
-  if (++ghost->inserted % ghost->unit == 0) ghost->tick++;
+  uint16_t *bucket = bucket_of(ghost, content);
+  memmove(bucket + 1, bucket, (WAYS - 1) * sizeof *bucket);
+  bucket[0] = fingerprint_of(content);
 }
 
+/* The comparison has no branch, so that the compiler does all eight at once. */
 int perigee_ghost_take(perigee_ghost *ghost, uint32_t content) {
-  uint32_t *cells = bucket_of(ghost, content), fingerprint = fingerprint_of(content);
-  for (uint32_t *cell = cells; cell < cells + WAYS; cell++) {
-    if (*cell == 0 || *cell >> 16 != fingerprint) continue;
-    int remembered = age_of(ghost, *cell) <= ghost->window;
-    *cell = 0;
-    return remembered;
+  uint16_t *bucket = bucket_of(ghost, content), fingerprint = fingerprint_of(content), seen = 0;
+  for (int i = 0; i < WAYS; i++) {
+    uint16_t same = bucket[i] == fingerprint ? 0xFFFF : 0;
+    bucket[i] &= (uint16_t)~same;
+    seen |= same;
   }
-  return 0;
+  return seen != 0;
 }

@@ -53,8 +53,7 @@ static inline uint32_t perigee_index_home(const perigee_index *index, uint64_t h
   return (uint32_t)(hash >> index->shift);
 }
 
-static inline int perigee_index_tag_fits(const perigee_index *index, uint32_t cell,
-                                         uint64_t hash) {
+static inline int perigee_index_tag_fits(const perigee_index *index, uint32_t cell, uint64_t hash) {
   return ((cell ^ (uint32_t)hash) & ~index->slot_mask) == 0;
 }
 
@@ -63,8 +62,7 @@ static inline uint32_t perigee_index_slot(const perigee_index *index, uint32_t c
   return (cell & index->slot_mask) - 1;
 }
 
-static inline uint32_t perigee_index_find(const perigee_index *index,
-                                          const perigee_entry *entries,
+static inline uint32_t perigee_index_find(const perigee_index *index, const perigee_entry *entries,
                                           const perigee_node *nodes, uint32_t space,
                                           uint64_t word) {
   uint64_t hash = perigee_index_hash(index, space, word);

@@ -75,8 +75,12 @@ PERIGEE_API void perigee_store_release(perigee_store *store) {
 static uint32_t expired_slot(perigee_store *store, int32_t *budget) {
   if (!store->wheel || store->wheel->total == 0) return PERIGEE_NONE;
   uint64_t now = perigee_clock_read(store->clock);
+  if (now < store->wheel_due_ms) return PERIGEE_NONE;
   uint32_t slot = perigee_wheel_next(store->wheel, now, budget);
-  if (slot == PERIGEE_NONE) return slot;
+  if (slot == PERIGEE_NONE) {
+    if (*budget > 0) store->wheel_due_ms = perigee_wheel_due_ms(store->wheel);
+    return slot;
+  }
   perigee_store_forget(store, slot);
   store->view.expirations++;
   return slot;
@@ -148,14 +152,9 @@ static int reclaim_dead(perigee_store *store, int32_t *budget) {
 }
 
 void perigee_store_reclaim_some(perigee_store *store) {
-  int32_t budget = PUT_SWEEP;
-  if (store->sweep_left > 0) reclaim_dead(store, &budget);
-  if (!store->wheel || store->wheel->total == 0) return;
-  uint64_t now = perigee_clock_read(store->clock);
-  if (now < store->wheel_due_ms) return;
-  budget = PUT_EXPIRY;
-  int more = reclaim_expired(store, &budget);
-  store->wheel_due_ms = more ? now : perigee_wheel_due_ms(store->wheel);
+  int32_t for_sweep = PUT_SWEEP, for_expiry = PUT_EXPIRY;
+  if (store->sweep_left > 0) reclaim_dead(store, &for_sweep);
+  if (store->wheel && store->wheel->total > 0) reclaim_expired(store, &for_expiry);
 }
 
 PERIGEE_API int32_t perigee_store_step(perigee_store *store, int32_t budget) {
@@ -166,8 +165,8 @@ PERIGEE_API int32_t perigee_store_step(perigee_store *store, int32_t budget) {
 
 PERIGEE_API double perigee_store_due_ms(const perigee_store *store) {
   if (store->sweep_left > 0) return 0;
-  uint64_t due = store->wheel ? perigee_wheel_due_ms(store->wheel) : UINT64_MAX;
-  return due == UINT64_MAX ? __builtin_inf() : (double)due;
+  if (!store->wheel || store->wheel->total == 0) return __builtin_inf();
+  return (double)store->wheel_due_ms;
 }
 
 PERIGEE_API void perigee_store_invalidate(perigee_store *store) {

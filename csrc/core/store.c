@@ -162,16 +162,19 @@ static __attribute__((noinline)) int32_t promote_and_return(perigee_store *store
  * visited before: it runs through perigee_store_get with no call and no saved register. All
  * else leaves it by a tail call to one of these. */
 
+static __attribute__((noinline)) int32_t count_miss(perigee_store *store) {
+  store->view.misses++;
+  return PERIGEE_MISS;
+}
+
 static __attribute__((noinline)) int32_t get_unusual(perigee_store *store, const char *s,
                                                      double n) {
   int32_t slot = perigee_store_find(store, 0, s, n);
   if (slot >= 0) {
     store->view.hits++;
     perigee_store_promote(store, slot);
-  } else if (slot == PERIGEE_MISS) {
-    store->view.misses++;
   }
-  return slot;
+  return slot == PERIGEE_MISS ? count_miss(store) : slot;
 }
 
 /* A current entry, found, on a running clock. */
@@ -181,8 +184,7 @@ static __attribute__((noinline)) int32_t get_running(perigee_store *store, uint3
     uint64_t now = perigee_clock_read_machine(store->clock);
     if (now >= deadline) {
       int32_t stale = stale_or_miss(store, slot, now);
-      if (stale == PERIGEE_MISS) store->view.misses++;
-      return stale;
+      return stale == PERIGEE_MISS ? count_miss(store) : stale;
     }
   }
   store->view.hits++;
@@ -195,7 +197,8 @@ PERIGEE_API int32_t perigee_store_get(perigee_store *store, const char *s, doubl
   uint64_t word = perigee_word(s, n);
   uint64_t hash = perigee_index_hash(&store->index, 0, word);
   uint32_t cell = store->index.cells[perigee_index_home(&store->index, hash)];
-  if (PERIGEE_UNLIKELY(cell == 0 || !perigee_index_tag_fits(&store->index, cell, hash)))
+  if (PERIGEE_UNLIKELY(cell == 0)) return count_miss(store);
+  if (PERIGEE_UNLIKELY(!perigee_index_tag_fits(&store->index, cell, hash)))
     return get_unusual(store, s, n);
   uint32_t slot = perigee_index_slot(&store->index, cell);
   const perigee_entry *entry = &store->entries[slot];

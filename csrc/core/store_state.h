@@ -58,7 +58,7 @@ struct perigee_store {
   double max_weight;
   double jitter;
   uint64_t grace_ms;
-  uint64_t wheel_due_ms; /* a put before this time need not look at the wheel */
+  uint64_t wheel_due_ms; /* before this time nothing can be due in the wheel */
   uint64_t seed;
   uint64_t random;
 

@@ -23,15 +23,18 @@ static int need_wheel(perigee_store *store) {
   return 0;
 }
 
-/* At least one millisecond from now; a random part of up to `jitter` is taken off. */
+/* At least one millisecond from now, fractions rounded up; a random part of up to `jitter` is
+ * taken off. */
 static uint64_t deadline_after(perigee_store *store, double ttl_ms) {
-  if (ttl_ms == INFINITY) return PERIGEE_FOREVER;
-  if (store->jitter > 0) {
+  if (store->jitter > 0 && ttl_ms < INFINITY) {
     double part = (double)(perigee_random_next(&store->random) >> 11) * 0x1p-53;
     ttl_ms *= 1 - store->jitter * part;
   }
-  double deadline = (double)perigee_clock_read(store->clock) + (ttl_ms > 1 ? ceil(ttl_ms) : 1);
-  return deadline < (double)PERIGEE_FOREVER ? (uint64_t)deadline : PERIGEE_FOREVER;
+  if (!(ttl_ms < (double)PERIGEE_FOREVER)) return PERIGEE_FOREVER;
+  int64_t whole = (int64_t)ttl_ms;
+  if ((double)whole < ttl_ms || whole < 1) whole++;
+  uint64_t deadline = perigee_clock_read(store->clock) + (uint64_t)whole;
+  return deadline < PERIGEE_FOREVER ? deadline : PERIGEE_FOREVER;
 }
 
 static void set_deadline(perigee_store *store, uint32_t slot, uint64_t deadline) {
