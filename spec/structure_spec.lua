@@ -37,8 +37,9 @@ local MODULES = {
     "runtime.scheduler" },
   { "perigee.runtime.virtual", "lib", "runtime.clock", "runtime.driver", "runtime.inside",
     "runtime.libev", "runtime.scheduler" },
-  { "perigee.runtime.runner", "context", "runtime.cancel", "runtime.driver", "runtime.failures",
-    "runtime.hooks", "runtime.scheduler", "runtime.scope", "runtime.waiters" },
+  { "perigee.runtime.runner", "context", "runtime.cancel", "runtime.clock", "runtime.driver",
+    "runtime.failures", "runtime.hooks", "runtime.scheduler", "runtime.scope",
+    "runtime.waiters" },
   { "perigee.runtime", "context", "runtime.clock", "runtime.hooks" },
   { "perigee.task", "context", "options", "runtime", "runtime.cancel", "runtime.failures",
     "runtime.generator", "runtime.libev", "runtime.runner", "runtime.scheduler", "runtime.scope",
@@ -99,7 +100,6 @@ local SEEN_THROUGH = {
   ["csrc/core/policy_sieve.c"] = "spec/store/eviction_spec.lua",
   ["csrc/core/reclaim.c"] = "spec/core/store_spec.lua",
   ["csrc/core/wheel.c"] = "spec/core/store_spec.lua",
-  ["csrc/host/main.c"] = "spec/install_spec.lua",
 }
 
 -- Specs that belong to no single file.
