@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+-- suites: dev hard
 -- The hot paths are compiled: no aborted recording, no stitch, no interpreted call. Each case runs
 -- in a process of its own, so that nothing compiled (or blacklisted) earlier stands in its way.
 local CASES = {
@@ -48,7 +49,7 @@ local function measure()
   local report = traces.watch(function()
     for _ = 1, 20000 do step() end
   end)
-  for _, abort in ipairs(report.aborts) do print("abort: " .. abort.why .. " at " .. abort.where) end
+  for _, abort in ipairs(report.aborts) do print(abort.why .. " at " .. abort.where) end
   for _, stitch in ipairs(report.stitches) do print("stitch at " .. stitch.where) end
   print(#report.traces > 0 and "compiled" or "nothing was compiled")
 end
