@@ -88,7 +88,7 @@ describe("tag versions", function()
 
   it("stay bounded when a million tags are written that nothing carries", function()
     local tags = new_tags()
-    for i = 1, os.getenv("PERIGEE_BUILD") == "hard" and 10000 or 1000000 do
+    for i = 1, os.getenv("PERIGEE_PRESET") == "hard" and 10000 or 1000000 do
       write(tags, "user:" .. i)
     end
     assert.is_true(C.perigee_tags_verify(tags) == nil)
