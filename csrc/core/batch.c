@@ -8,8 +8,7 @@
  *     +--------------------+     |    due_ms, count 3     |      +----+----+----+----+
  *                                +------------------------+       loads, as they came
  *
- * A freed record keeps its array, so that a warm registry allocates nothing; it also makes the
- * array that perigee_batch_take lends last until the record is used again.
+ * A freed record keeps its array, so that a warm registry allocates nothing.
  *
  * Invariants: the index holds exactly the batches that are `listed`, each under its loader and
  * one per loader; a listed batch has a loader and room for one more.
@@ -27,6 +26,7 @@ typedef struct batch {
   double due_ms;
   uint32_t loader, max;
   uint32_t count, capacity;
+  uint32_t taken;
   uint32_t listed;
 } batch;
 
@@ -111,7 +111,7 @@ PERIGEE_API double perigee_batch_begin(perigee_batch *batches, uint32_t loader, 
   batch->due_ms = due_ms;
   batch->loader = loader;
   batch->max = max ? max : 1;
-  batch->count = 0;
+  batch->count = batch->taken = 0;
   batch->listed = loader != 0;
   if (loader) {
     uint32_t older = find_open(batches, loader);
@@ -136,16 +136,21 @@ PERIGEE_API double perigee_batch_due_ms(perigee_batch *batches, double id) {
   return number != PERIGEE_POOL_NONE ? batch_at(batches, number)->due_ms : INFINITY;
 }
 
-PERIGEE_API const double *perigee_batch_take(perigee_batch *batches, double id, uint32_t *count) {
-  static const double none[1] = {0};
+PERIGEE_API double perigee_batch_take(perigee_batch *batches, double id) {
   uint32_t number = perigee_pool_find(&batches->pool, id);
-  *count = 0;
-  if (number == PERIGEE_POOL_NONE) return NULL;
-  const batch *batch = batch_at(batches, number);
+  if (number == PERIGEE_POOL_NONE) return 0;
+  batch *batch = batch_at(batches, number);
   close_batch(batches, number);
+  batch->max = batch->count;
+  if (batch->taken < batch->count) return batch->loads[batch->taken++];
   perigee_pool_release(&batches->pool, number);
-  *count = batch->count;
-  return batch->count ? batch->loads : none;
+  return 0;
+}
+
+PERIGEE_API perigee_batch *perigee_batch_closed(void) {
+  static _Thread_local perigee_batch *closed;
+  if (!closed) closed = perigee_batch_new();
+  return closed;
 }
 
 static const char *verify_batch(const perigee_batch *batches, uint32_t number) {

@@ -35,9 +35,14 @@ uint32_t perigee_batch_add(perigee_batch *batches, double batch, double load);
 /* perigee_batch_due_ms: when a batch must leave; infinity for a stale id. */
 double perigee_batch_due_ms(perigee_batch *batches, double batch);
 
-/* perigee_batch_take: closes the batch and lends its loads, in the order they came, until the
- * next call of this file for this registry; `*count` is set. NULL and 0 for a stale id. */
-const double *perigee_batch_take(perigee_batch *batches, double batch, uint32_t *count);
+/* perigee_batch_take: closes the batch; returns its next load, in the order they came, and 0
+ * (for a stale id too) after the last, when the batch is gone. One at a time, since whatever
+ * else uses the registry may run between two calls. */
+double perigee_batch_take(perigee_batch *batches, double batch);
+
+/* perigee_batch_closed: a registry that is never freed, for what runs after the end of its own
+ * (finalizers of a closing Lua state). One per thread. NULL: memory is out. */
+perigee_batch *perigee_batch_closed(void);
 
 const char *perigee_batch_verify(const perigee_batch *batches);
 /* ffi: end */

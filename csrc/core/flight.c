@@ -40,6 +40,12 @@ PERIGEE_API perigee_flight *perigee_flight_new(void) {
   return flight;
 }
 
+PERIGEE_API perigee_flight *perigee_flight_closed(void) {
+  static _Thread_local perigee_flight *closed;
+  if (!closed) closed = perigee_flight_new();
+  return closed;
+}
+
 PERIGEE_API void perigee_flight_free(perigee_flight *flight) {
   if (!flight) return;
   perigee_flight_drop_cycles(flight);

@@ -34,6 +34,10 @@ typedef struct perigee_flight perigee_flight;
 perigee_flight *perigee_flight_new(void);
 void perigee_flight_free(perigee_flight *flight);
 
+/* perigee_flight_closed: a registry that is never freed, for what runs after the end of its own
+ * (finalizers of a closing Lua state). One per thread. NULL: memory is out. */
+perigee_flight *perigee_flight_closed(void);
+
 /* perigee_flight_find: the joinable load of (cache, space, key) that began under the same
  * `version` of the cache (its clear counter), or 0. A key is a string's address in `s`, or
  * s == NULL and the number `n`; the caller keeps the string alive while a load of it runs. */

@@ -60,14 +60,21 @@ void perigee_store_forget(perigee_store *store, uint32_t slot) {
 
 void perigee_store_give_up(perigee_store *store, uint32_t slot, int32_t reason) {
   int32_t at = store->view.gone_count++;
-  store->view.gone_slot[at] = (int32_t)slot;
-  store->view.gone_reason[at] = reason;
+  store->gone_slot[at] = slot;
+  store->gone_reason[at] = reason;
 }
 
-PERIGEE_API void perigee_store_release(perigee_store *store) {
-  uint32_t slot = (uint32_t)store->view.gone_slot[--store->view.gone_count];
+PERIGEE_API int32_t perigee_store_pop(perigee_store *store) {
+  int32_t at = --store->view.gone_count;
+  store->view.reason = store->gone_reason[at];
+  store->popped++;
+  return (int32_t)store->gone_slot[at];
+}
+
+PERIGEE_API void perigee_store_release(perigee_store *store, int32_t slot) {
   store->nodes[slot].newer = store->free;
-  store->free = slot;
+  store->free = (uint32_t)slot;
+  store->popped--;
   store->used--;
 }
 
@@ -125,14 +132,14 @@ uint32_t perigee_store_evict(perigee_store *store, int32_t *reason) {
   return slot != PERIGEE_NONE ? slot : victim_slot(store, reason);
 }
 
-static int has_room_in_gone(const perigee_store *store) {
+static int has_room_for_gone(const perigee_store *store) {
   return store->view.gone_count < PERIGEE_IF_HARD(2, PERIGEE_GONE_MAX);
 }
 
 /* 1: there may be more that has expired. */
 static int reclaim_expired(perigee_store *store, int32_t *budget) {
   while (*budget > 0) {
-    if (!has_room_in_gone(store)) return 1;
+    if (!has_room_for_gone(store)) return 1;
     uint32_t slot = expired_slot(store, budget);
     if (slot == PERIGEE_NONE) break;
     perigee_store_give_up(store, slot, PERIGEE_GONE_EXPIRED);
@@ -144,7 +151,7 @@ static int reclaim_expired(perigee_store *store, int32_t *budget) {
 static int reclaim_dead(perigee_store *store, int32_t *budget) {
   while (store->sweep_left > 0 && *budget > 0) {
     int32_t reason;
-    if (!has_room_in_gone(store)) return 1;
+    if (!has_room_for_gone(store)) return 1;
     uint32_t slot = swept_slot(store, budget, &reason);
     if (slot != PERIGEE_NONE) perigee_store_give_up(store, slot, reason);
   }
@@ -210,7 +217,7 @@ PERIGEE_API int32_t perigee_store_resize(perigee_store *store, double max_entrie
   uint32_t limit = max_entries < PERIGEE_UNBOUNDED ? (uint32_t)max_entries : PERIGEE_UNBOUNDED;
   while (perigee_store_indexed(store) > limit) {
     int32_t reason;
-    if (!has_room_in_gone(store)) return PERIGEE_AGAIN;
+    if (!has_room_for_gone(store)) return PERIGEE_AGAIN;
     uint32_t slot = perigee_store_evict(store, &reason);
     perigee_store_give_up(store, slot, reason);
   }

@@ -124,6 +124,14 @@ PERIGEE_API void perigee_store_free(perigee_store *store) {
   perigee_dealloc(store);
 }
 
+PERIGEE_API perigee_store *perigee_store_closed(void) {
+  static _Thread_local perigee_store *closed;
+  static perigee_clock clock;
+  perigee_store_config config = {.max_entries = 0, .max_weight = INFINITY};
+  if (!closed) closed = perigee_store_new(&config, &clock, NULL);
+  return closed;
+}
+
 PERIGEE_API perigee_store_view *perigee_store_get_view(perigee_store *store) {
   return &store->view;
 }
@@ -147,6 +155,7 @@ PERIGEE_API int32_t perigee_store_find(perigee_store *store, uint32_t space, con
 
 PERIGEE_API void perigee_store_promote(perigee_store *store, int32_t slot) {
   perigee_entry *entry = &store->entries[slot];
+  if (entry->word == PERIGEE_WORD_FREE || !perigee_store_is_current(store, entry)) return;
   if (perigee_entry_visits(entry) < store->policy->max_visits)
     entry->life++;
   else if (store->policy->on_hit)
@@ -191,6 +200,11 @@ static __attribute__((noinline)) int32_t get_running(perigee_store *store, uint3
   if ((store->entries[slot].life & PERIGEE_VISITS_MASK) < store->count_below)
     perigee_store_promote(store, (int32_t)slot);
   return (int32_t)slot;
+}
+
+PERIGEE_API void perigee_store_count(perigee_store *store, int32_t hits, int32_t misses) {
+  store->view.hits += (uint64_t)hits;
+  store->view.misses += (uint64_t)misses;
 }
 
 PERIGEE_API int32_t perigee_store_get(perigee_store *store, const char *s, double n) {

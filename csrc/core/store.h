@@ -9,10 +9,11 @@
  *
  * Giving up slots. C never calls Lua. A call that forgets entries says so in the view:
  * `displaced` is the reason why the value that stood in the *returned* slot left (0: the slot
- * was empty), and `gone[0 .. gone_count-1]` are further slots, still anchored by Lua. For each,
- * last first: Lua takes key and value, clears both, and calls perigee_store_release; only then
- * may the slot be used again. So C forgets a key before Lua drops its anchor, and a finalizer
- * that runs in between sees a store in order.
+ * was empty), and `gone_count` further slots are gone, still anchored by Lua. For each: Lua takes
+ * it with perigee_store_pop, takes its key and value and clears both, and hands it back with
+ * perigee_store_release; only then may the slot be used again. So C forgets a key before Lua
+ * drops its anchor. From pop to release Lua allocates nothing, since an allocation may run a
+ * finalizer that uses this store.
  *
  * Slots returned are valid until the next call that may give up entries (put, del, step, ...).
  * Times are whole milliseconds of the clock given at birth. An entry may outlive its deadline by
@@ -45,7 +46,7 @@ enum {
 /* results of get, find, put */
 enum {
   PERIGEE_MISS = -1,  /* get, find: not there.  put: not stored (no room, or too heavy) */
-  PERIGEE_AGAIN = -2, /* put, resize: drain `gone`, then call again */
+  PERIGEE_AGAIN = -2, /* put, resize: drain what is gone, then call again */
   PERIGEE_NO_MEMORY = -3,
   PERIGEE_STALE = -16, /* get, find: slot - STALE encodes a stale slot: PERIGEE_STALE - slot */
 };
@@ -63,9 +64,8 @@ typedef struct perigee_store_config {
 typedef struct perigee_store_view { /* what Lua reads without a call; owned by the store */
   int32_t displaced;
   int32_t gone_count;
-  int32_t gone_slot[64];
-  int32_t gone_reason[64];
-  uint32_t high; /* slots ever used: the next new slot */
+  int32_t reason; /* why the slot popped last has gone */
+  uint32_t high;  /* slots ever used: the next new slot */
   uint64_t hits;
   uint64_t misses;
   uint64_t evictions;   /* entries given up for their size */
@@ -94,7 +94,8 @@ int32_t perigee_store_find(perigee_store *store, uint32_t space, const char *s, 
 int32_t perigee_store_put(perigee_store *store, uint32_t space, const char *s, uint32_t length,
                           double n, double ttl_ms, double weight);
 
-/* perigee_store_promote: tells the policy that the entry was used, without counting a hit. */
+/* perigee_store_promote: tells the policy that the entry was used, without counting a hit. This
+ * and perigee_store_tag do nothing to a slot whose entry has been forgotten meanwhile. */
 void perigee_store_promote(perigee_store *store, int32_t slot);
 
 /* perigee_store_tag: adds a tag to the entry just put. 0, or NO_MEMORY (entry unchanged). */
@@ -105,11 +106,22 @@ int32_t perigee_store_tag(perigee_store *store, int32_t slot, int32_t node);
 int32_t perigee_store_reweigh(perigee_store *store, int32_t slot, double weight);
 int32_t perigee_store_fit(perigee_store *store);
 
-/* perigee_store_del: forgets a key; the slot is in `gone`. 1: it was live; 0: it was not. */
+/* perigee_store_del: forgets a key; the slot is gone. 1: it was live; 0: it was not. */
 int32_t perigee_store_del(perigee_store *store, uint32_t space, const char *s, double n);
 
-/* perigee_store_release: the last slot in `gone` has been drained. */
-void perigee_store_release(perigee_store *store);
+/* perigee_store_pop: one of the slots that are gone (there must be one); `reason` says why. */
+int32_t perigee_store_pop(perigee_store *store);
+
+/* perigee_store_release: a popped slot has been cleared and may be used again. */
+void perigee_store_release(perigee_store *store, int32_t slot);
+
+/* perigee_store_count: corrects the counters, by so many. */
+void perigee_store_count(perigee_store *store, int32_t hits, int32_t misses);
+
+/* perigee_store_closed: a store that holds nothing and is never freed: what a handle points to
+ * once its own store is gone (finalizers of a closing Lua state run in any order). One per
+ * thread. NULL: memory is out. */
+perigee_store *perigee_store_closed(void);
 
 /* perigee_store_touch: a new lifetime for a live entry. 1, or 0 if there is none. */
 int32_t perigee_store_touch(perigee_store *store, uint32_t space, const char *s, double n,
@@ -135,7 +147,7 @@ int32_t perigee_store_clear(perigee_store *store);
 void perigee_store_invalidate(perigee_store *store);
 
 /* perigee_store_step: reclaims expired and dead entries, looking at about `budget` of them.
- * 1: there is more to do now (or `gone` is full); 0: not before perigee_store_due_ms. */
+ * 1: there is more to do now (or no more may be gone); 0: not before perigee_store_due_ms. */
 int32_t perigee_store_step(perigee_store *store, int32_t budget);
 double perigee_store_due_ms(const perigee_store *store); /* clock time; infinity: never */
 

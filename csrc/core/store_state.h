@@ -10,8 +10,8 @@
  *                      tagging[slot]   16 bytes, stamp and tags  from the first tag on
  *                      weights[slot]    8 bytes                  when max_weight is finite
  *
- * A slot is in one of four places: never used (>= view.high), on the free list, indexed, or in the
- * view's `gone` (forgotten here, still anchored by Lua). `used` counts the last two.
+ * A slot is in one of four places: never used (>= view.high), on the free list, indexed, or gone
+ * (forgotten here, still anchored by Lua). `used` counts the last two.
  *
  * Clearing moves the epoch on: entries of another epoch are dead at once, stand in no queue and no
  * wheel any more, and are found by the sweep, which walks the slots once around after each clear
@@ -63,7 +63,8 @@ struct perigee_store {
   uint64_t random;
 
   uint32_t capacity; /* slots that the arrays can hold */
-  uint32_t used;     /* slots indexed or in `gone` */
+  uint32_t used;     /* slots indexed, gone or popped */
+  uint32_t popped;   /* slots that Lua is clearing */
   uint32_t limit;    /* bound on `used`; PERIGEE_UNBOUNDED for none */
   uint32_t live;     /* indexed entries of this epoch */
   uint32_t free;     /* free slots, linked by `newer` */
@@ -73,13 +74,16 @@ struct perigee_store {
   uint32_t tag_link_used;
   uint32_t tag_link_free;
 
+  uint32_t gone_slot[PERIGEE_GONE_MAX];
+  int32_t gone_reason[PERIGEE_GONE_MAX];
+
   uint32_t sweep_at;
   uint32_t sweep_left;
   uint32_t epochs_unswept; /* clears since a sweep last finished */
 };
 
 static inline uint32_t perigee_store_indexed(const perigee_store *store) {
-  return store->used - (uint32_t)store->view.gone_count;
+  return store->used - (uint32_t)store->view.gone_count - store->popped;
 }
 
 static inline uint32_t perigee_store_slot(const perigee_store *store, uint32_t space,
@@ -113,7 +117,7 @@ int32_t perigee_store_why_dead(perigee_store *store, uint32_t slot);
 /* Takes an indexed slot out of every structure. The caller reuses it or gives it up. */
 void perigee_store_forget(perigee_store *store, uint32_t slot);
 
-/* Puts a forgotten slot into `gone`; there must be room. */
+/* Says that a forgotten slot has gone; there must be room. */
 void perigee_store_give_up(perigee_store *store, uint32_t slot, int32_t reason);
 
 /* Forgets one entry to make room: expired ones first, then dead ones, then the policy's victim.

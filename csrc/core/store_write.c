@@ -84,7 +84,7 @@ static void occupy(perigee_store *store, uint32_t slot, uint32_t space, uint64_t
   store->weight += weight;
 }
 
-/* Evicts until `weight` more fits. Returns 0, or -1 when `gone` has no room for one more. */
+/* Evicts until `weight` more fits. Returns 0, or -1 when no more than one may be gone. */
 static int make_weight(perigee_store *store, double weight) {
   while (store->live > 0 && store->weight + weight > store->max_weight) {
     int32_t reason;
@@ -123,18 +123,16 @@ static int32_t refuse(perigee_store *store, uint32_t old) {
   return PERIGEE_MISS;
 }
 
-/* The usual overwrite, of a live or expired entry: it keeps its slot and what the policy knows
- * of it. In a store with weights it is made anew, since others may have to go for it. */
+/* The usual overwrite, of a live or stale entry: it keeps its slot and what the policy knows of
+ * it. In a store with weights it is made anew, since others may have to go for it. */
 static int can_stay(const perigee_store *store, int32_t reason) {
-  int written = reason == PERIGEE_GONE_REPLACED || reason == PERIGEE_GONE_EXPIRED;
-  return written && !store->weights;
+  return reason == PERIGEE_GONE_REPLACED && !store->weights;
 }
 
 /* A written entry is as recent as a new one; that it was written is no visit. */
-static void overwrite(perigee_store *store, uint32_t slot, int32_t reason) {
+static void overwrite(perigee_store *store, uint32_t slot) {
   perigee_store_untag(store, slot);
   if (store->policy->on_hit) store->policy->on_hit(&store->order, slot);
-  if (reason == PERIGEE_GONE_EXPIRED) store->view.expirations++;
 }
 
 /* Finds a slot for a key that has none, or whose entry must be made anew. Negative as put. */
@@ -161,7 +159,7 @@ PERIGEE_API int32_t perigee_store_put(perigee_store *store, uint32_t space, cons
   if (old != PERIGEE_NONE) reason = why_written(store, old);
   int32_t slot = (int32_t)old;
   if (can_stay(store, reason)) {
-    overwrite(store, old, reason);
+    overwrite(store, old);
   } else {
     slot = slot_for(store, old, weight, &reason);
     if (slot < 0) return slot;
@@ -169,6 +167,7 @@ PERIGEE_API int32_t perigee_store_put(perigee_store *store, uint32_t space, cons
   }
   set_deadline(store, (uint32_t)slot, deadline_after(store, ttl_ms));
   store->view.displaced = reason;
+  if (old != PERIGEE_NONE && reason == PERIGEE_GONE_EXPIRED) store->view.expirations++;
   perigee_store_reclaim_some(store);
   return slot;
 }
@@ -198,7 +197,7 @@ PERIGEE_API int32_t perigee_store_touch(perigee_store *store, uint32_t space, co
 
 PERIGEE_API int32_t perigee_store_del(perigee_store *store, uint32_t space, const char *s,
                                       double n) {
-  if (store->view.gone_count > 0) return PERIGEE_AGAIN;
+  if (store->view.gone_count >= PERIGEE_GONE_MAX) return PERIGEE_AGAIN;
   uint32_t slot = perigee_store_slot(store, space, perigee_word(s, n));
   if (slot == PERIGEE_NONE) return 0;
   int32_t reason = why_written(store, slot);
@@ -229,6 +228,7 @@ static uint32_t new_link(perigee_store *store) {
 }
 
 PERIGEE_API int32_t perigee_store_tag(perigee_store *store, int32_t slot, int32_t node) {
+  if (store->entries[slot].word == PERIGEE_WORD_FREE) return 0;
   if (need_tagging(store)) return PERIGEE_NO_MEMORY;
   uint32_t link = new_link(store);
   if (link == PERIGEE_NONE) return PERIGEE_NO_MEMORY;

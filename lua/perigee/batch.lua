@@ -19,8 +19,13 @@ local identity, STALE = store_face.identity, store_face.STALE
 
 local _M = {}
 
-local registry = ffi.gc(C.perigee_batch_new(), C.perigee_batch_free)
+local registry = C.perigee_batch_new()
 if registry == nil then error("perigee: out of memory", 0) end
+
+ffi.gc(registry, function(handle)
+  registry = C.perigee_batch_closed() -- finalizers of a closing Lua state run in any order
+  C.perigee_batch_free(handle)
+end)
 
 local aligned_mt = { __name = "perigee.aligned" }
 
@@ -65,20 +70,19 @@ local function land_each(batch, results, errors)
   end
 end
 
--- Closes the batch and says which keys are in it.
-local count = ffi.new("uint32_t[1]")
+-- Closes the batch and says which keys are in it; a load may have been given up meanwhile.
 local function take(batch)
-  local keys, records, n = {}, {}, 0
-  local ids, now = C.perigee_batch_take(registry, batch.id, count), context.port.now()
-  for i = 1, count[0] do
-    local record = flight.record(ids[i - 1])
-    if record then -- it may have been given up meanwhile
-      n = n + 1
-      keys[n], records[n], record.since = record.key, record, now
-    end
-  end
-  if batch.cache.open[batch.loader] == batch then batch.cache.open[batch.loader] = nil end
+  local keys, records, now = {}, {}, context.port.now()
   batch.records = records
+  if batch.cache.open[batch.loader] == batch then batch.cache.open[batch.loader] = nil end
+  local id = C.perigee_batch_take(registry, batch.id)
+  while id ~= 0 do
+    local record = flight.record(id)
+    if record then
+      keys[#keys + 1], records[#records + 1], record.since = record.key, record, now
+    end
+    id = C.perigee_batch_take(registry, batch.id)
+  end
   return keys
 end
 
@@ -100,8 +104,10 @@ end
 
 local function run(batch)
   local ok, err = pcall(wait_for_company, batch)
-  if ok then ok, err = pcall(call_loader, batch) else take(batch) end
-  if not ok then land_all(batch, false, err) end
+  if ok then ok, err = pcall(call_loader, batch) end
+  if ok then return end
+  if not batch.records then take(batch) end
+  land_all(batch, false, err)
 end
 
 local function abandon(batch)
@@ -193,7 +199,7 @@ local function from_memory(cache, keys, spec, values, sources)
       if slot >= 0 then
         values[key], sources[key] = store:value(slot), "memory"
       else
-        if slot <= STALE then store.view.misses = store.view.misses + 1 end
+        if slot <= STALE then C.perigee_store_count(handle, 0, 1) end
         sources[key] = "miss"
         if has_loader then missing[#missing + 1] = key end
       end

@@ -21,12 +21,13 @@ local store_face = require "perigee.store"
 local tags = require "perigee.tags"
 local warmup = require "perigee.warmup"
 
-local band, rshift = bit.band, bit.rshift
+local band, rshift, type = bit.band, bit.rshift, type
 local kinds, is_callable = options.kinds, options.is_callable
 local handlers = events.handlers
 local identity, STALE = store_face.identity, store_face.STALE
 local SEGMENT_BITS, SEGMENT_MASK = store_face.SEGMENT_BITS, store_face.SEGMENT_MASK
 local store_get = C.perigee_store_get
+local start, lifetime_of, keep = load.start, load.lifetime, load.keep
 
 local _M = {}
 local mt = { __index = _M, __name = "perigee.cache" }
@@ -131,7 +132,7 @@ end
 local function get_missing(self, key, slot, starter, loader, spec)
   if slot <= STALE then
     if loader then return load.stale(self, key, STALE - slot, starter, loader, spec) end
-    self.store.view.misses = self.store.view.misses + 1
+    C.perigee_store_count(self.store.handle, 0, 1)
   end
   if not loader then return nil, nil, "miss" end
   return load.through(self, key, nil, starter, loader, spec)
@@ -183,7 +184,7 @@ function _M:get(key, opts)
     if slot >= 0 then
       return store.values[rshift(slot, SEGMENT_BITS)][band(slot, SEGMENT_MASK)], nil, "memory"
     end
-    return get_missing(self, key, slot, load.start, opts, false)
+    return get_missing(self, key, slot, start, opts, false)
   end
   return get_any(self, key, opts)
 end
@@ -255,8 +256,7 @@ end
 local function write(self, key, value, ttl, list)
   fence(self, key)
   if list and #list > 0 then self.tagged = true else list = nil end
-  local lifetime = ttl or load.lifetime(self, value, false, nil)
-  load.keep(self, key, value, lifetime, list, true)
+  keep(self, key, value, ttl or lifetime_of(self, value, false, nil), list, true)
 end
 
 --- Stores a value.

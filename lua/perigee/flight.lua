@@ -15,8 +15,13 @@ local SLOTS = C.PERIGEE_FLIGHT_SLOTS
 
 local _M = {}
 
-local registry = ffi.gc(C.perigee_flight_new(), C.perigee_flight_free)
+local registry = C.perigee_flight_new()
 if registry == nil then error("perigee: out of memory", 0) end
+
+ffi.gc(registry, function(handle)
+  registry = C.perigee_flight_closed() -- finalizers of a closing Lua state run in any order
+  C.perigee_flight_free(handle)
+end)
 
 local records = {} -- by the slot of a load's id
 
@@ -166,7 +171,7 @@ end
 function _M.start(record, run, work)
   local outer = context.load
   local waiter = 0
-  if outer ~= 0 and context.port.name == "none" then
+  if outer ~= 0 and record.in_place then
     waiter = C.perigee_flight_wait(registry, record.id, 1, outer)
   end
   context.load = record.id

@@ -8,6 +8,7 @@
 --     since                      when it began, seconds
 --     done, ok, value, err       its result; ok = false: `value` is what the loader raised
 --     outdated                   tags of its result, one of which was written while it ran
+--     in_place                   whether it runs in plain code, on the stack of whoever began it
 --     shared                     whether anybody but the caller that began it may hold the record
 -- @module perigee.load
 
@@ -23,6 +24,8 @@ local tags = require "perigee.tags"
 local handlers = events.handlers
 local identity = store_face.identity
 local STALE = store_face.STALE
+
+local type = type
 
 local _M = {}
 
@@ -174,7 +177,7 @@ local function new_record()
   return {
     id = 0, outer = 0, cache = false, key = false, loader = false, spec = false, began = 0,
     since = 0, done = false, ok = false, value = nil, err = nil, outdated = false,
-    shared = false, abandon = abandon,
+    in_place = false, shared = false, abandon = abandon,
   }
 end
 
@@ -206,6 +209,7 @@ function _M.record(cache, key, loader, spec, since)
   record.cache, record.key, record.loader, record.spec = cache, key, loader, spec
   record.began = cache.tagged and cache.store:tag_version() or 0
   record.since = since
+  record.in_place = context.port.name == "none"
   return record
 end
 
@@ -213,6 +217,14 @@ end
 -- @tparam table record the load
 function _M.give_up(record)
   land_now(record, true, nil, "timeout")
+end
+
+-- Plain code can wait for plain code in vain only: a load that was begun further up this stack goes
+-- on when we return (that is a cycle, and said so), any other one was interrupted, by a finalizer
+-- or by a coroutine of the user's.
+local function is_out_of_reach(record)
+  return record.in_place and context.port.name == "none"
+    and not flight.running_for(record.cache, record.key)
 end
 
 --- The running load of a key that may be joined: not one that has taken too long, nor one whose
@@ -224,7 +236,7 @@ function _M.joinable(cache, key)
   if cache.loading == 0 then return nil end
   local s, n = identity(key)
   local record = flight.find(cache.number, s, n, cache.version)
-  if not record then return nil end
+  if not record or is_out_of_reach(record) then return nil end
   if context.port.now() - record.since >= cache.load_timeout then
     _M.give_up(record)
     return nil
@@ -266,8 +278,7 @@ end
 --- Counts a value served after its deadline to a caller who had been counted as a miss.
 -- @tparam table cache the cache
 local function count_stale(cache)
-  local view = cache.store.view
-  view.hits, view.misses = view.hits + 1, view.misses - 1
+  C.perigee_store_count(cache.store.handle, 1, -1)
   cache.stale_hits = cache.stale_hits + 1
 end
 _M.count_stale = count_stale
@@ -354,8 +365,8 @@ end
 -- @tparam table|false spec options of the call
 -- @return value, err, source
 function _M.stale(cache, key, slot, starter, loader, spec)
-  local store, view = cache.store, cache.store.view
-  view.misses = view.misses + 1
+  local store = cache.store
+  C.perigee_store_count(store.handle, 0, 1)
   local age = -C.perigee_store_ttl(store.handle, slot)
   if age >= cache.stale_while_revalidate * 1000 then
     return _M.through(cache, key, nil, starter, loader, spec)

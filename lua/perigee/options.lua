@@ -3,6 +3,8 @@
 -- `<function>: <argument> must be <what was expected>, got <what came>`.
 -- @module perigee.options
 
+local type = type
+
 local _M = {}
 
 local INFINITY = math.huge

@@ -52,6 +52,8 @@ local REASONS = {
 -- Booleans are keys by the address of a constant.
 local BOOLEANS = { [true] = C.perigee_core_bool(1), [false] = C.perigee_core_bool(0) }
 
+local type = type
+
 local _M = {}
 local mt = { __index = _M, __name = "perigee.store" }
 
@@ -72,6 +74,20 @@ end
 
 local identity = _M.identity
 
+-- Frees the C store when the Lua store is collected. When a Lua state closes, everything is
+-- finalized in any order: then the Lua store may still be used, and gets one that is closed.
+local function free_with(self)
+  local weak = setmetatable({ self }, { __mode = "v" })
+  ffi.gc(self.handle, function(handle)
+    local store = weak[1]
+    if store then
+      store.handle = C.perigee_store_closed()
+      store.view = C.perigee_store_get_view(store.handle)
+    end
+    C.perigee_store_free(handle)
+  end)
+end
+
 --- Makes an empty store.
 -- @tparam table opts `maxsize`, `maxweight`, `grace` (seconds), `ttl_jitter`, `policy`, `on_evict`,
 --   `name`; checked before
@@ -90,12 +106,15 @@ function _M.new(opts, clock)
   if not handle or handle == nil then error("perigee.new: out of memory", 0) end
   local self = setmetatable({
     name = opts.name or "",
-    handle = ffi.gc(handle, C.perigee_store_free),
+    handle = handle,
     clock = clock, -- the C store reads it
     tags = tags,
     view = C.perigee_store_get_view(handle),
     keys = {},
     values = {},
+    -- A put is between C's slot and Lua's assignment. Nothing is allocated there, but leaving
+    -- compiled code can run finalizers all the same: what they put then is not kept.
+    filling = false,
     slots = 0, -- how many slots have a place in `keys` and `values`
     on_evict = opts.on_evict or false,
     queue = {}, -- key, value, reason of values that left, to be told to on_evict
@@ -103,6 +122,7 @@ function _M.new(opts, clock)
     told = 0,       -- how much of the queue has been told
     teller = false, -- the coroutine that tells
   }, mt)
+  free_with(self)
   living_count = living_count + 1
   living[living_count] = self
   -- The collector sees a pointer only: let it work as if the native memory were its own.
@@ -184,25 +204,27 @@ function _M:tell()
   self.teller = false
 end
 
---- Takes the slots that C gave up out of Lua's hands.
+--- Takes the slots that C gave up out of Lua's hands. From `pop` to `release` nothing allocates.
 function _M:drain()
+  if self.filling then return end -- a finalizer inside a put, which drains when it is done
   local view, handle = self.view, self.handle
   local observed = self.on_evict or handlers.evict
   while view.gone_count > 0 do
-    local at = view.gone_count - 1
-    local slot, reason = view.gone_slot[at], view.gone_reason[at]
+    local slot = C.perigee_store_pop(handle)
+    local reason = view.reason
     local keys = self.keys[rshift(slot, SEGMENT_BITS)]
     local values = self.values[rshift(slot, SEGMENT_BITS)]
     local i = band(slot, MASK)
     local key, value = keys[i], values[i]
     keys[i], values[i] = nil, nil
-    C.perigee_store_release(handle)
+    C.perigee_store_release(handle, slot)
     if observed then self:left(key, value, REASONS[reason]) end
   end
 end
 
 local function put_once(self, key, ttl_ms, weight)
   local kind = type(key)
+  self.filling = true
   if kind == "string" then
     return C.perigee_store_put(self.handle, 0, key, #key, 0, ttl_ms, weight)
   elseif kind == "number" then
@@ -225,6 +247,7 @@ local function take_slot_again(self, key, ttl_ms, weight)
   repeat
     make_ready(self)
     slot = put_once(self, key, ttl_ms, weight)
+    if slot == AGAIN then self.filling = false end
   until slot ~= AGAIN
   return slot
 end
@@ -233,7 +256,9 @@ local function take_slot(self, key, ttl_ms, weight)
   local view = self.view
   if view.gone_count > 0 or view.high >= self.slots then make_ready(self) end
   local slot = put_once(self, key, ttl_ms, weight)
-  return slot ~= AGAIN and slot or take_slot_again(self, key, ttl_ms, weight)
+  if slot ~= AGAIN then return slot end
+  self.filling = false
+  return take_slot_again(self, key, ttl_ms, weight)
 end
 
 -- Tags the entry just put.
@@ -253,8 +278,10 @@ end
 -- @tparam[opt] table tags list of tags
 -- @tparam[opt] boolean used whether this counts as a use of an entry that is there
 function _M:put(key, value, ttl_ms, weight, tags, used)
+  if self.filling then return self:delete(key) end -- a finalizer inside another put
   local slot = take_slot(self, key, ttl_ms, weight)
   if slot < 0 then
+    self.filling = false
     if slot == C.PERIGEE_NO_MEMORY then error("perigee: out of memory", 0) end
     return self:drain()
   end
@@ -262,13 +289,16 @@ function _M:put(key, value, ttl_ms, weight, tags, used)
   local keys = self.keys[rshift(slot, SEGMENT_BITS)]
   local values = self.values[rshift(slot, SEGMENT_BITS)]
   local i = band(slot, MASK)
-  local old_key, old_value = keys[i], values[i]
+  -- What stood there is read only if somebody wants it: a compiled loop would be bound to its type.
+  local observed, old_key, old_value = self.on_evict or handlers.evict, nil, nil
+  if observed then old_key, old_value = keys[i], values[i] end
   keys[i], values[i] = key, value
+  self.filling = false
   -- From here on the slot may be lost to a finalizer at any allocation.
   if tags then tag(self, slot, tags) end
   if used and displaced == REPLACED then C.perigee_store_promote(self.handle, slot) end
   if view.gone_count > 0 then self:drain() end
-  if displaced ~= 0 and (self.on_evict or handlers.evict) then
+  if observed and displaced ~= 0 then
     self:left(old_key, old_value, REASONS[displaced])
   end
 end
@@ -297,6 +327,11 @@ function _M:find(key)
   return C.perigee_store_find(self.handle, 0, s, n)
 end
 
+-- What has to drain first cannot be done by a finalizer that runs inside a put.
+local function refuse_inside_put(self)
+  if self.filling then error("perigee: not in a finalizer, while the cache is being written", 0) end
+end
+
 --- Forgets a key.
 -- @tparam string|number|boolean key checked before
 -- @treturn boolean whether it was live
@@ -304,6 +339,7 @@ function _M:delete(key)
   local s, n = identity(key)
   local found = C.perigee_store_del(self.handle, 0, s, n)
   while found == AGAIN do
+    refuse_inside_put(self)
     self:drain()
     found = C.perigee_store_del(self.handle, 0, s, n)
   end
@@ -313,7 +349,10 @@ end
 
 --- Forgets everything, in constant time unless somebody wants to be told of each value.
 function _M:clear()
-  while C.perigee_store_clear(self.handle) == AGAIN do self:reclaim() end
+  while C.perigee_store_clear(self.handle) == AGAIN do
+    refuse_inside_put(self)
+    self:reclaim()
+  end
   if self.on_evict or handlers.evict then self:reclaim() end
 end
 
@@ -360,6 +399,7 @@ end
 
 --- Reclaims all that is expired or dead, now.
 function _M:reclaim()
+  if self.filling then return end
   repeat
     local more = C.perigee_store_step(self.handle, STEP)
     self:drain()
@@ -369,6 +409,7 @@ end
 --- Changes the bound on entries.
 -- @tparam number maxsize entries, or infinity
 function _M:resize(maxsize)
+  refuse_inside_put(self)
   repeat
     local result = C.perigee_store_resize(self.handle, maxsize)
     self:drain()

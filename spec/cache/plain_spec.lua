@@ -100,6 +100,17 @@ describe("in plain code", function()
     assert.are.equal(0, cache:get_metrics().size)
   end)
 
+  it("a key that is set again after it expired is a new one to its policy", function()
+    local small = perigee.new { maxsize = 2, policy = "fifo" }
+    small:set("a", 1, 0.02)
+    small:set("b", 2)
+    wait_until(0.05)
+    small:set("a", 3)
+    small:set("c", 4)
+    assert.is_true(small:contains("a"))
+    assert.is_false(small:contains("b"))
+  end)
+
   it("expired entries do not pile up in a cache without a bound", function()
     local unbounded = perigee.new { maxsize = math.huge, default_ttl = 0.01 }
     local values = setmetatable({}, { __mode = "v" })

@@ -35,11 +35,10 @@ end
 
 local function drain(store, told)
   while store.view.gone_count > 0 do
-    local at = store.view.gone_count - 1
-    local slot = store.view.gone_slot[at]
-    if told then told(store.keys[slot], store.view.gone_reason[at]) end
+    local slot = C.perigee_store_pop(store.handle)
+    if told then told(store.keys[slot], store.view.reason) end
     store.keys[slot] = nil
-    C.perigee_store_release(store.handle)
+    C.perigee_store_release(store.handle, slot)
   end
 end
 
@@ -77,7 +76,7 @@ describe("the index of the store", function()
     return C.perigee_store_mean_probes(store.handle)
   end
 
-  local N = os.getenv("PERIGEE_BUILD") == "hard" and 2000 or 200000
+  local N = os.getenv("PERIGEE_PRESET") == "hard" and 2000 or 200000
 
   local function family(make)
     local keys = {}
@@ -143,9 +142,7 @@ describe("the slots of the store", function()
       for i = 1, 100 do put(store, "key" .. i, 50) end
       clock.now_ms = clock.now_ms + 60
       C.perigee_store_step(store.handle, 1000)
-      local held = {}
-      for at = 0, store.view.gone_count - 1 do held[store.view.gone_slot[at]] = true end
-      assert.is_true(next(held) ~= nil)
+      assert.is_true(store.view.gone_count > 0)
       assert.equal(C.PERIGEE_AGAIN, C.perigee_store_put(store.handle, 0, "new", 3, 0, 1, 0))
       drain(store, function(key) assert.is_string(key) end)
       verify(store)
