@@ -49,14 +49,15 @@ local MODULES = {
   { "perigee.exec", "lib", "context", "options", "runtime.cancel", "runtime.scheduler" },
   -- The cache: what is kept, what is being loaded, and the two together. Of the runtimes it knows
   -- the port in `context`, the clock and the hooks.
-  { "perigee.store", "lib", "context", "events", "log" },
+  { "perigee.turns", "context", "lib" },
+  { "perigee.store", "lib", "events", "log", "turns" },
   { "perigee.flight", "lib", "context" },
   { "perigee.load", "lib", "context", "copying", "events", "flight", "options", "store", "tags" },
   { "perigee.batch", "lib", "context", "flight", "load", "options", "store" },
   { "perigee.inspection", "lib", "options" },
   { "perigee.warmup", "options", "task" },
   { "perigee.cache", "lib", "batch", "copying", "events", "flight", "inspection", "load",
-    "metrics", "options", "runtime", "store", "tags", "warmup" },
+    "metrics", "options", "runtime", "store", "tags", "turns", "warmup" },
   -- The front door, and the program.
   { "perigee", "version",
     lazily = { "batch", "cache", "events", "exec", "metrics", "runtime", "task" } },
@@ -90,6 +91,7 @@ local SEEN_THROUGH = {
   ["lua/perigee/inspection.lua"] = "spec/cache/metrics_spec.lua",
   ["lua/perigee/load.lua"] = "spec/cache/flight_spec.lua",
   ["lua/perigee/log.lua"] = "spec/runtime/failures_spec.lua",
+  ["lua/perigee/turns.lua"] = "spec/cache/expiry_spec.lua",
   ["csrc/base/base.c"] = "spec/core/store_spec.lua", -- memory that runs out
   ["csrc/base/hash.c"] = "spec/core/store_spec.lua", -- lengths of probes
   ["csrc/core/ghost.c"] = "spec/store/eviction_spec.lua",

@@ -19,6 +19,7 @@ local options = require "perigee.options"
 local runtime = require "perigee.runtime"
 local store_face = require "perigee.store"
 local tags = require "perigee.tags"
+local turns = require "perigee.turns"
 local warmup = require "perigee.warmup"
 
 local band, rshift, type = bit.band, bit.rshift, type
@@ -32,7 +33,7 @@ local start, lifetime_of, keep = load.start, load.lifetime, load.keep
 local _M = {}
 local mt = { __index = _M, __name = "perigee.cache" }
 
-runtime.on_turn(function() return store_face.turn(C.perigee_clock_now(runtime.clock)) end)
+runtime.on_turn(function() return turns.turn(C.perigee_clock_now(runtime.clock)) end)
 
 local NEW = {
   name = kinds.name,

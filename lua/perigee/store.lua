@@ -16,9 +16,9 @@ local ffi = require "ffi"
 local new_table = require "table.new"
 
 local C = require("perigee.lib").core
-local context = require "perigee.context"
 local events = require "perigee.events"
 local log = require "perigee.log"
+local turns = require "perigee.turns"
 
 local band, rshift = bit.band, bit.rshift
 local handlers = events.handlers
@@ -56,10 +56,6 @@ local type = type
 
 local _M = {}
 local mt = { __index = _M, __name = "perigee.store" }
-
---- Every store that may have something to reclaim, for the turns of a loop.
-local living, cursor = setmetatable({}, { __mode = "v" }), 0
-local living_count = 0
 
 --- The identity of a key, as C takes it.
 -- @tparam string|number|boolean key checked before
@@ -123,8 +119,7 @@ function _M.new(opts, clock)
     teller = false, -- the coroutine that tells
   }, mt)
   free_with(self)
-  living_count = living_count + 1
-  living[living_count] = self
+  turns.register(self)
   -- The collector sees a pointer only: let it work as if the native memory were its own.
   collectgarbage("step", math.floor(tonumber(C.perigee_store_bytes(handle)) / 1024))
   return self
@@ -225,6 +220,7 @@ end
 local function put_once(self, key, ttl_ms, weight)
   local kind = type(key)
   self.filling = true
+  if self.view.gone_count > 0 or self.view.high >= self.slots then return AGAIN end
   if kind == "string" then
     return C.perigee_store_put(self.handle, 0, key, #key, 0, ttl_ms, weight)
   elseif kind == "number" then
@@ -253,8 +249,6 @@ local function take_slot_again(self, key, ttl_ms, weight)
 end
 
 local function take_slot(self, key, ttl_ms, weight)
-  local view = self.view
-  if view.gone_count > 0 or view.high >= self.slots then make_ready(self) end
   local slot = put_once(self, key, ttl_ms, weight)
   if slot ~= AGAIN then return slot end
   self.filling = false
@@ -415,52 +409,6 @@ function _M:resize(maxsize)
     self:drain()
     if result == C.PERIGEE_NO_MEMORY then error("perigee: out of memory", 0) end
   until result ~= AGAIN
-end
-
-local ROUNDS_PER_TURN = 64 -- of C.PERIGEE_GONE_MAX entries each: well under a millisecond
-
--- Seconds until a store wants to be stepped; 0 when it still has work.
-local function turn_of(self, now_ms)
-  local due = C.perigee_store_due_ms(self.handle)
-  local rounds = 0
-  while due <= now_ms do
-    if rounds == ROUNDS_PER_TURN then return 0 end
-    rounds = rounds + 1
-    C.perigee_store_step(self.handle, 4 * C.PERIGEE_GONE_MAX)
-    self:drain()
-    if self.queued > 0 then context.port.spawn(self.tell, self) end
-    due = C.perigee_store_due_ms(self.handle)
-  end
-  return (due - now_ms) / 1000
-end
-
-local STORES_PER_TURN = 64
-local LAG = 0.1 -- seconds between turns while more stores than that have something to expire
-local some_due = false
-
--- The next store in a round over all of them; places of collected ones are closed up.
-local function next_store()
-  if cursor >= living_count then cursor, some_due = 0, false end
-  cursor = cursor + 1
-  local store = living[cursor]
-  if store then return store end
-  living[cursor], living[living_count] = living[living_count], nil
-  living_count, cursor = living_count - 1, cursor - 1
-end
-
---- One loop turn's share of reclaiming: a bounded number of entries of a bounded number of stores.
--- @tparam number now_ms the clock
--- @treturn number seconds until the next turn is wanted
-function _M.turn(now_ms)
-  local wanted = math.huge
-  for _ = 1, math.min(STORES_PER_TURN, living_count) do
-    local store = living_count > 0 and next_store()
-    if store then wanted = math.min(wanted, turn_of(store, now_ms)) end
-    if wanted == 0 then return 0 end
-  end
-  some_due = some_due or wanted < math.huge
-  if living_count <= STORES_PER_TURN or not some_due then return wanted end
-  return math.min(wanted, LAG)
 end
 
 _M.MISS, _M.STALE = MISS, STALE
