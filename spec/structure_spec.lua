@@ -50,7 +50,8 @@ local MODULES = {
   -- The cache: what is kept, what is being loaded, and the two together. Of the runtimes it knows
   -- the port in `context`, the clock and the hooks.
   { "perigee.turns", "context", "lib" },
-  { "perigee.store", "lib", "events", "log", "turns" },
+  { "perigee.leaving", "events", "log" },
+  { "perigee.store", "lib", "events", "leaving", "turns" },
   { "perigee.flight", "lib", "context" },
   { "perigee.load", "lib", "context", "copying", "events", "flight", "options", "store", "tags" },
   { "perigee.batch", "lib", "context", "flight", "load", "options", "store" },
@@ -87,6 +88,7 @@ local C_LIBRARY = {
 
 -- Files without a spec of their own name, and the spec through which they are seen.
 local SEEN_THROUGH = {
+  ["lua/perigee/leaving.lua"] = "spec/cache/on_evict_spec.lua",
   ["lua/perigee/copying.lua"] = "spec/cache/copy_spec.lua",
   ["lua/perigee/inspection.lua"] = "spec/cache/metrics_spec.lua",
   ["lua/perigee/load.lua"] = "spec/cache/flight_spec.lua",

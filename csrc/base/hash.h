@@ -23,6 +23,24 @@ static inline uint64_t perigee_hash_word(uint64_t word, uint64_t seed) {
   return perigee_hash_fold(word ^ seed, PERIGEE_HASH_K0);
 }
 
+/* Reads up to 16 bytes into two words, which overlap: as in wyhash, no call and no loop. */
+static inline void perigee_hash_tail(const char *bytes, size_t length, uint64_t *a, uint64_t *b) {
+  uint32_t first, last;
+  if (length >= 8) {
+    memcpy(a, bytes, 8);
+    memcpy(b, bytes + length - 8, 8);
+  } else if (length >= 4) {
+    memcpy(&first, bytes, 4);
+    memcpy(&last, bytes + length - 4, 4);
+    *a = first;
+    *b = last;
+  } else {
+    const unsigned char *byte = (const unsigned char *)bytes;
+    *a = length ? (uint64_t)byte[0] << 16 | (uint64_t)byte[length / 2] << 8 | byte[length - 1] : 0;
+    *b = 0;
+  }
+}
+
 /* Hash of `length` bytes; equal bytes give equal hashes wherever they are stored. */
 static inline uint64_t perigee_hash_bytes(const char *bytes, size_t length, uint64_t seed) {
   uint64_t hash = seed ^ (length * PERIGEE_HASH_K1), a, b;
@@ -33,9 +51,8 @@ static inline uint64_t perigee_hash_bytes(const char *bytes, size_t length, uint
     bytes += 16;
     length -= 16;
   }
-  uint64_t tail[2] = {0, 0};
-  memcpy(tail, bytes, length);
-  return perigee_hash_fold(tail[0] ^ PERIGEE_HASH_K2, tail[1] ^ hash) ^ hash;
+  perigee_hash_tail(bytes, length, &a, &b);
+  return perigee_hash_fold(a ^ PERIGEE_HASH_K2, b ^ hash) ^ hash;
 }
 
 /* A seed that differs from process to process (getrandom, else clock and address). */

@@ -74,6 +74,11 @@ static inline uint32_t perigee_entry_visits(const perigee_entry *entry) {
   return entry->life & PERIGEE_VISITS_MASK;
 }
 
+/* The node is read only when the space is not the usual one. */
+static inline uint32_t perigee_entry_space(const perigee_entry *entry, const perigee_node *node) {
+  return entry->life & PERIGEE_SPACED ? node->space : 0;
+}
+
 static inline uint32_t perigee_entry_queue(const perigee_entry *entry) {
   return (entry->life & PERIGEE_QUEUE_MASK) >> PERIGEE_QUEUE_SHIFT;
 }

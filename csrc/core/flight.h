@@ -86,6 +86,11 @@ int32_t perigee_flight_leave(perigee_flight *flight, double waiter);
  * who have left are not among them. */
 double perigee_flight_pull(perigee_flight *flight);
 
+/* perigee_flight_dismiss: the same, and the waiter leaves by that, which saves its task a call.
+ * A negative ticket is that of a waiter who was woken because its wait would never end: it must
+ * leave by itself, and be told. */
+double perigee_flight_dismiss(perigee_flight *flight);
+
 /* perigee_flight_chain: the i-th load (0-based) of the cycle that the last wait or leave found;
  * 0 past its end. First the load that the waiting task runs for (of a batch, the one that the
  * cycle comes back to), then the load it waits for, and so on. 0 at once if memory was out. */

@@ -303,13 +303,28 @@ PERIGEE_API int32_t perigee_flight_leave(perigee_flight *flight, double id) {
   return is_victim;
 }
 
-PERIGEE_API double perigee_flight_pull(perigee_flight *flight) {
+static waiter *next_waking(perigee_flight *flight) {
   uint32_t number = flight->first_waking;
-  if (number == PERIGEE_POOL_NONE) return 0;
+  if (number == PERIGEE_POOL_NONE) return NULL;
   waiter *waiter = waiter_at(flight, number);
   detach(flight, &flight->first_waking, &flight->last_waking, waiter);
   waiter->state = WAITER_PULLED;
-  return waiter->ticket;
+  return waiter;
+}
+
+PERIGEE_API double perigee_flight_pull(perigee_flight *flight) {
+  const waiter *waiter = next_waking(flight);
+  return waiter ? waiter->ticket : 0;
+}
+
+PERIGEE_API double perigee_flight_dismiss(perigee_flight *flight) {
+  uint32_t number = flight->first_waking;
+  const waiter *waiter = next_waking(flight);
+  if (!waiter) return 0;
+  if (waiter->is_victim) return -waiter->ticket;
+  double ticket = waiter->ticket;
+  free_waiter(flight, number);
+  return ticket;
 }
 
 PERIGEE_API double perigee_flight_chain(perigee_flight *flight, int32_t i) {

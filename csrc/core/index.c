@@ -40,7 +40,8 @@ size_t perigee_index_bytes(const perigee_index *index) {
 
 static uint64_t hash_of(const perigee_index *index, const perigee_entry *entries,
                         const perigee_node *nodes, uint32_t slot) {
-  return perigee_index_hash(index, nodes[slot].space, entries[slot].word);
+  uint32_t space = perigee_entry_space(&entries[slot], &nodes[slot]);
+  return perigee_index_hash(index, space, entries[slot].word);
 }
 
 static uint32_t home_of(const perigee_index *index, const perigee_entry *entries,

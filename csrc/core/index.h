@@ -71,7 +71,8 @@ static inline uint32_t perigee_index_find(const perigee_index *index, const peri
     if (cell == 0) return PERIGEE_NONE;
     if (!perigee_index_tag_fits(index, cell, hash)) continue;
     uint32_t slot = perigee_index_slot(index, cell);
-    if (entries[slot].word == word && nodes[slot].space == space) return slot;
+    if (entries[slot].word == word && perigee_entry_space(&entries[slot], &nodes[slot]) == space)
+      return slot;
   }
 }
 

@@ -65,6 +65,7 @@ void perigee_store_give_up(perigee_store *store, uint32_t slot, int32_t reason) 
 }
 
 PERIGEE_API int32_t perigee_store_pop(perigee_store *store) {
+  if (store->view.gone_count == 0) return PERIGEE_MISS;
   int32_t at = --store->view.gone_count;
   store->view.reason = store->gone_reason[at];
   store->popped++;
@@ -122,14 +123,28 @@ static uint32_t victim_slot(perigee_store *store, int32_t *reason) {
   return slot;
 }
 
+/* The stale slot that expired first, forgotten, or PERIGEE_NONE. */
+static uint32_t stale_slot(perigee_store *store) {
+  if (!store->wheel) return PERIGEE_NONE;
+  uint32_t slot = store->wheel->stale_first;
+  if (slot == PERIGEE_NONE) return slot;
+  perigee_store_forget(store, slot);
+  store->view.expirations++;
+  return slot;
+}
+
 uint32_t perigee_store_evict(perigee_store *store, int32_t *reason) {
   int32_t budget = EXPIRY_REACH;
   uint32_t slot = expired_slot(store, &budget);
   *reason = PERIGEE_GONE_EXPIRED;
+  if (slot == PERIGEE_NONE && store->grace_ms > 0) slot = stale_slot(store);
   if (slot != PERIGEE_NONE) return slot;
-  budget = store->live > 0 ? SWEEP_REACH : INT32_MAX;
-  slot = swept_slot(store, &budget, reason);
-  return slot != PERIGEE_NONE ? slot : victim_slot(store, reason);
+  if (store->sweep_left > 0) {
+    budget = store->live > 0 ? SWEEP_REACH : INT32_MAX;
+    slot = swept_slot(store, &budget, reason);
+    if (slot != PERIGEE_NONE) return slot;
+  }
+  return victim_slot(store, reason);
 }
 
 static int has_room_for_gone(const perigee_store *store) {
@@ -161,7 +176,7 @@ static int reclaim_dead(perigee_store *store, int32_t *budget) {
 void perigee_store_reclaim_some(perigee_store *store) {
   int32_t for_sweep = PUT_SWEEP, for_expiry = PUT_EXPIRY;
   if (store->sweep_left > 0) reclaim_dead(store, &for_sweep);
-  if (store->wheel && store->wheel->total > 0) reclaim_expired(store, &for_expiry);
+  if (perigee_clock_read(store->clock) >= store->wheel_due_ms) reclaim_expired(store, &for_expiry);
 }
 
 PERIGEE_API int32_t perigee_store_step(perigee_store *store, int32_t budget) {

@@ -75,6 +75,7 @@ static int init_store(perigee_store *store, const perigee_store_config *config) 
   store->max_weight = config->max_weight;
   store->seed = perigee_hash_random_seed();
   store->random = store->seed;
+  store->wheel_due_ms = UINT64_MAX;
   store->free = store->tag_link_free = PERIGEE_NONE;
   for (int i = 0; i < PERIGEE_POLICY_QUEUES; i++) perigee_queue_init(&store->order.queues[i]);
   store->order.hand = PERIGEE_NONE;
@@ -128,12 +129,19 @@ PERIGEE_API perigee_store *perigee_store_closed(void) {
   static _Thread_local perigee_store *closed;
   static perigee_clock clock;
   perigee_store_config config = {.max_entries = 0, .max_weight = INFINITY};
-  if (!closed) closed = perigee_store_new(&config, &clock, NULL);
+  if (closed) return closed;
+  perigee_tags *tags = perigee_tags_new();
+  if (tags) closed = perigee_store_new(&config, &clock, tags);
+  perigee_tags_free(tags);
   return closed;
 }
 
 PERIGEE_API perigee_store_view *perigee_store_get_view(perigee_store *store) {
   return &store->view;
+}
+
+PERIGEE_API perigee_tags *perigee_store_get_tags(perigee_store *store) {
+  return store->tags;
 }
 
 /* Reading. */

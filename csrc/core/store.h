@@ -80,6 +80,7 @@ perigee_store *perigee_store_new(const perigee_store_config *config, perigee_clo
                                  perigee_tags *tags);
 void perigee_store_free(perigee_store *store);
 perigee_store_view *perigee_store_get_view(perigee_store *store);
+perigee_tags *perigee_store_get_tags(perigee_store *store); /* owned by the store, too */
 
 /* perigee_store_get: the slot of a live entry of space 0; counts a hit and tells the policy. MISS
  * counts a miss. A stale entry gives PERIGEE_STALE - slot and counts nothing. */
@@ -109,7 +110,7 @@ int32_t perigee_store_fit(perigee_store *store);
 /* perigee_store_del: forgets a key; the slot is gone. 1: it was live; 0: it was not. */
 int32_t perigee_store_del(perigee_store *store, uint32_t space, const char *s, double n);
 
-/* perigee_store_pop: one of the slots that are gone (there must be one); `reason` says why. */
+/* perigee_store_pop: one of the slots that are gone, `reason` says why; MISS: there is none. */
 int32_t perigee_store_pop(perigee_store *store);
 
 /* perigee_store_release: a popped slot has been cleared and may be used again. */

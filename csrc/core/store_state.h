@@ -120,8 +120,8 @@ void perigee_store_forget(perigee_store *store, uint32_t slot);
 /* Says that a forgotten slot has gone; there must be room. */
 void perigee_store_give_up(perigee_store *store, uint32_t slot, int32_t reason);
 
-/* Forgets one entry to make room: expired ones first, then dead ones, then the policy's victim.
- * Returns its slot and the reason, or PERIGEE_NONE when nothing is indexed. */
+/* Forgets one entry to make room: expired ones first, stale ones among them, then dead ones, then
+ * the policy's victim. Returns its slot and the reason, or PERIGEE_NONE: nothing is indexed. */
 uint32_t perigee_store_evict(perigee_store *store, int32_t *reason);
 
 #endif

@@ -24,17 +24,17 @@ static int need_wheel(perigee_store *store) {
 }
 
 /* At least one millisecond from now, fractions rounded up; a random part of up to `jitter` is
- * taken off. */
+ * taken off. What is over a century away is never. */
 static uint64_t deadline_after(perigee_store *store, double ttl_ms) {
   if (store->jitter > 0 && ttl_ms < INFINITY) {
     double part = (double)(perigee_random_next(&store->random) >> 11) * 0x1p-53;
     ttl_ms *= 1 - store->jitter * part;
   }
-  if (!(ttl_ms < (double)PERIGEE_FOREVER)) return PERIGEE_FOREVER;
+  if (!(ttl_ms < (double)PERIGEE_WHEEL_END)) return PERIGEE_FOREVER;
   int64_t whole = (int64_t)ttl_ms;
   if ((double)whole < ttl_ms || whole < 1) whole++;
   uint64_t deadline = perigee_clock_read(store->clock) + (uint64_t)whole;
-  return deadline < PERIGEE_FOREVER ? deadline : PERIGEE_FOREVER;
+  return deadline < PERIGEE_WHEEL_END ? deadline : PERIGEE_FOREVER;
 }
 
 static void set_deadline(perigee_store *store, uint32_t slot, uint64_t deadline) {
@@ -44,8 +44,7 @@ static void set_deadline(perigee_store *store, uint32_t slot, uint64_t deadline)
   entry->life = deadline << PERIGEE_DEADLINE_SHIFT | rest;
   if (deadline == PERIGEE_FOREVER) return;
   perigee_wheel_insert(store->wheel, slot);
-  if (deadline + store->grace_ms < store->wheel_due_ms)
-    store->wheel_due_ms = deadline + store->grace_ms;
+  if (deadline < store->wheel_due_ms) store->wheel_due_ms = deadline;
 }
 
 static uint32_t content_of(const perigee_store *store, const char *s, uint32_t length, double n) {

@@ -15,7 +15,7 @@ local load = require "perigee.load"
 local options = require "perigee.options"
 local store_face = require "perigee.store"
 
-local identity, STALE = store_face.identity, store_face.STALE
+local identity, MISS, STALE = store_face.identity, store_face.MISS, store_face.STALE
 
 local _M = {}
 
@@ -188,18 +188,17 @@ end
 
 -- Memory's answers; the keys it has none for are returned as a list.
 local function from_memory(cache, keys, spec, values, sources)
-  local store = cache.store
-  local handle, missing = store.handle, {}
+  local store, missing = cache.store, {}
   local has_loader = spec.loader or spec.batch_loader
   for i = 1, #keys do
     local key = keys[i]
     if sources[key] == nil then
-      local s, n = identity(key)
-      local slot = spec.use_cache == false and STALE + 1 or C.perigee_store_get(handle, s, n)
+      local slot, value = MISS, nil
+      if spec.use_cache ~= false then slot, value = store:get(key) end
       if slot >= 0 then
-        values[key], sources[key] = store:value(slot), "memory"
+        values[key], sources[key] = value, "memory"
       else
-        if slot <= STALE then C.perigee_store_count(handle, 0, 1) end
+        if slot <= STALE then C.perigee_store_count(store.handle, 0, 1) end
         sources[key] = "miss"
         if has_loader then missing[#missing + 1] = key end
       end
@@ -208,24 +207,12 @@ local function from_memory(cache, keys, spec, values, sources)
   return missing
 end
 
--- A stale value that may be served while its refresh runs: found, value.
-local function stale_meanwhile(cache, key)
-  if cache.stale_while_revalidate == 0 then return false end
-  local slot = cache.store:find(key)
-  if slot > STALE then return false end
-  slot = STALE - slot
-  if -C.perigee_store_ttl(cache.store.handle, slot) >= cache.stale_while_revalidate * 1000 then
-    return false
-  end
-  return true, cache.store:value(slot)
-end
-
 -- Begins a load for each missing key; fills in what may be served stale at once.
 local function begin_all(cache, missing, spec, values, sources)
   local waiting, leaving = {}, {}
   for i = 1, #missing do
     local key = missing[i]
-    local found, value = stale_meanwhile(cache, key)
+    local found, value = load.stale_within(cache, key, cache.stale_while_revalidate)
     local record, source = begin_missing(cache, key, spec, leaving)
     if source == "wait" then cache.coalesced = cache.coalesced + 1 end
     if found then

@@ -132,7 +132,7 @@ end
 -- A call of `get` whose key memory does not answer.
 local function get_missing(self, key, slot, starter, loader, spec)
   if slot <= STALE then
-    if loader then return load.stale(self, key, STALE - slot, starter, loader, spec) end
+    if loader then return load.stale(self, key, starter, loader, spec) end
     C.perigee_store_count(self.store.handle, 0, 1)
   end
   if not loader then return nil, nil, "miss" end
@@ -162,9 +162,8 @@ local function get_any(self, key, opts)
       return load.fresh(self, key, starter, loader, spec)
     end
   end
-  local s, n = identity(key)
-  local slot = store_get(self.store.handle, s, n)
-  if slot >= 0 then return self.store:value(slot), nil, "memory" end
+  local slot, value = self.store:get(key)
+  if slot >= 0 then return value, nil, "memory" end
   return get_missing(self, key, slot, starter, loader, spec)
 end
 
@@ -181,10 +180,14 @@ function _M:get(key, opts)
   local kind = type(opts)
   if type(key) == "string" and (kind == "nil" or kind == "function") then
     local store = self.store
+    store.busy = true
     local slot = store_get(store.handle, key, 0)
     if slot >= 0 then
-      return store.values[rshift(slot, SEGMENT_BITS)][band(slot, SEGMENT_MASK)], nil, "memory"
+      local value = store.values[rshift(slot, SEGMENT_BITS)][band(slot, SEGMENT_MASK)]
+      store.busy = false
+      return value, nil, "memory"
     end
+    store.busy = false
     return get_missing(self, key, slot, start, opts, false)
   end
   return get_any(self, key, opts)
@@ -316,22 +319,21 @@ function _M:incr(key, by, initial, ttl)
   if initial ~= nil then options.argument("cache:incr", "initial", NUMBER, initial, 2) end
   if ttl ~= nil then options.argument("cache:incr", "ttl", kinds.duration, ttl, 2) end
   local store = self.store
-  local slot = store:find(key)
-  if slot < 0 then
+  local left, value = store:look(key)
+  if not left or left <= 0 then
     local sum = (initial or 0) + by
     write(self, key, sum, ttl, nil)
     tell(self)
     return sum
   end
-  local value = store:value(slot)
   if type(value) ~= "number" then
     options.fail("cache:incr", "the value of the key", "a number", value, 2)
   end
   fence(self, key)
   local weight = self.weigh and load.weight_of(self, key, value + by)
-  slot = store:find(key) -- weighing is the user's code: look again
-  if slot < 0 then return self:incr(key, by, initial, ttl) end
-  store:replace(slot, value + by, weight or nil)
+  if not store:replace(key, value + by, weight or nil) then -- weighing is the user's code
+    return self:incr(key, by, initial, ttl)
+  end
   tell(self)
   return value + by
 end

@@ -61,17 +61,20 @@ function _M.record(id)
   return record and record.id == id and record or nil
 end
 
+local victims = 0 -- waiters woken because their wait would never end, who have not left yet
+
 -- The loop is apart, so that a load nobody waits for is compiled as one straight trace.
 local function wake_from(ticket)
   local unpark = context.port.unpark
   repeat
+    if ticket < 0 then victims, ticket = victims + 1, -ticket end
     unpark(ticket)
-    ticket = C.perigee_flight_pull(registry)
+    ticket = C.perigee_flight_dismiss(registry)
   until ticket == 0
 end
 
 local function wake_all()
-  local ticket = C.perigee_flight_pull(registry)
+  local ticket = C.perigee_flight_dismiss(registry)
   if ticket ~= 0 then wake_from(ticket) end
 end
 
@@ -137,7 +140,11 @@ local function park_on(record, timeout)
   if waiter == -1 then error(deadlock_message(), 0) end
   if waiter == 0 then error("perigee: out of memory", 0) end
   local ok, woken = pcall(port.park, ticket, timeout)
-  if C.perigee_flight_leave(registry, waiter) == 1 then error(deadlock_message(), 0) end
+  if ok and record.done and victims == 0 then return woken end -- woken by its end: it has left
+  if C.perigee_flight_leave(registry, waiter) == 1 then
+    victims = victims - 1
+    error(deadlock_message(), 0)
+  end
   if not ok then error(woken, 0) end
   return woken
 end

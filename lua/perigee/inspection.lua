@@ -7,13 +7,10 @@ local options = require "perigee.options"
 
 local _M = {}
 
-local function find(self, where, key)
+local function look(self, where, key)
   options.argument(where, "key", options.kinds.key, key, 3)
-  return self.store:find(key)
-end
-
-local function seconds_left(store, slot)
-  return C.perigee_store_ttl(store.handle, slot) / 1000
+  local left, value = self.store:look(key)
+  if left and left > 0 then return left / 1000, value end
 end
 
 --- The value of a key, if it is there.
@@ -22,9 +19,8 @@ end
 -- @return value
 -- @treturn number|nil seconds left (math.huge: for ever); nil when the key is absent
 function _M.peek(self, key)
-  local slot = find(self, "cache:peek", key)
-  if slot < 0 then return nil, nil end
-  return self.store:value(slot), seconds_left(self.store, slot)
+  local left, value = look(self, "cache:peek", key)
+  return value, left
 end
 
 --- Whether a key is there.
@@ -32,7 +28,7 @@ end
 -- @tparam string|number|boolean key the key
 -- @treturn boolean
 function _M.contains(self, key)
-  return find(self, "cache:contains", key) >= 0
+  return look(self, "cache:contains", key) ~= nil
 end
 
 --- How long a key will be there.
@@ -40,8 +36,7 @@ end
 -- @tparam string|number|boolean key the key
 -- @treturn number|nil seconds left (math.huge: for ever); nil when the key is absent
 function _M.ttl(self, key)
-  local slot = find(self, "cache:ttl", key)
-  return slot >= 0 and seconds_left(self.store, slot) or nil
+  return (look(self, "cache:ttl", key))
 end
 
 --- Iterates over the entries, in no order: `for key, value, ttl_left in cache:entries() do`. The
@@ -51,9 +46,9 @@ end
 function _M.entries(self)
   local store, slot = self.store, -1
   return function()
-    slot = C.perigee_store_next(store.handle, slot)
-    if slot < 0 then return nil end
-    return store:key(slot), store:value(slot), seconds_left(store, slot)
+    local key, value, left
+    slot, key, value, left = store:next(slot)
+    if slot >= 0 then return key, value, left / 1000 end
   end
 end
 

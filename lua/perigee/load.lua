@@ -23,7 +23,6 @@ local tags = require "perigee.tags"
 
 local handlers = events.handlers
 local identity = store_face.identity
-local STALE = store_face.STALE
 
 local type = type
 
@@ -264,16 +263,19 @@ function _M.start(cache, key, loader, spec)
   return record
 end
 
--- The old value of a key whose load failed, while stale_if_error lasts: found, value.
-local function stale_value(cache, key)
-  if cache.stale_if_error == 0 then return false end
-  local slot = cache.store:find(key)
-  if slot > STALE then return false end
-  slot = STALE - slot
-  local age = -C.perigee_store_ttl(cache.store.handle, slot)
-  if age >= cache.stale_if_error * 1000 then return false end
-  return true, cache.store:value(slot)
+--- The value of a key that expired less than `grace` seconds ago.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam number grace seconds
+-- @treturn boolean whether there is one
+-- @return the value
+local function stale_within(cache, key, grace)
+  if grace == 0 then return false end
+  local left, value = cache.store:look(key)
+  if not left or left > 0 or -left >= grace * 1000 then return false end
+  return true, value
 end
+_M.stale_within = stale_within
 
 --- Counts a value served after its deadline to a caller who had been counted as a miss.
 -- @tparam table cache the cache
@@ -297,7 +299,7 @@ function _M.outcome(record, source, counted)
     return value, err, source
   end
   if counted then
-    local found, value = stale_value(record.cache, record.key)
+    local found, value = stale_within(record.cache, record.key, record.cache.stale_if_error)
     if found then
       count_stale(record.cache)
       return value, nil, "stale"
@@ -359,19 +361,14 @@ end
 --- Answers a caller who found an expired value that is still kept.
 -- @tparam table cache the cache
 -- @param key the key
--- @tparam number slot its slot
 -- @tparam function starter as for `through`
 -- @tparam function loader its loader
 -- @tparam table|false spec options of the call
 -- @return value, err, source
-function _M.stale(cache, key, slot, starter, loader, spec)
-  local store = cache.store
-  C.perigee_store_count(store.handle, 0, 1)
-  local age = -C.perigee_store_ttl(store.handle, slot)
-  if age >= cache.stale_while_revalidate * 1000 then
-    return _M.through(cache, key, nil, starter, loader, spec)
-  end
-  local value = store:value(slot)
+function _M.stale(cache, key, starter, loader, spec)
+  C.perigee_store_count(cache.store.handle, 0, 1)
+  local found, value = stale_within(cache, key, cache.stale_while_revalidate)
+  if not found then return _M.through(cache, key, nil, starter, loader, spec) end
   local record = refresh_behind(cache, key, starter, loader, spec)
   if record and record.done and context.port.name == "none" and record.ok
     and not (record.value == nil and record.err ~= nil) then

@@ -114,6 +114,11 @@ local function known_names(specs)
   return table.concat(names, ", ")
 end
 
+local function fail_unknown(where, name, specs, level)
+  error(("%s: there is no option %s; the options are %s")
+    :format(where, _M.describe(name):gsub("^string ", ""), known_names(specs)), level + 1)
+end
+
 --- Checks a table of options against their specifications. `nil` is always allowed.
 -- @tparam string where the function's name
 -- @tparam table opts what the user gave
@@ -121,13 +126,18 @@ end
 -- @tparam number level as for `error`, counted from the caller
 -- @treturn table opts
 function _M.check(where, opts, specs, level)
-  for name, value in pairs(opts) do
+  -- Not `pairs`: its compiled loop can spin for ever where a finalizer runs while it is recorded
+  -- (seen with LuaJIT 2.1.0-beta3+git20220320).
+  local name, value = next(opts)
+  while name ~= nil do
     local kind = specs[name]
-    if kind == nil then
-      error(("%s: there is no option %s; the options are %s")
-        :format(where, _M.describe(name):gsub("^string ", ""), known_names(specs)), level + 1)
+    if kind == nil then fail_unknown(where, name, specs, level + 1) end
+    local ok, culprit = kind[2](value)
+    if not ok then
+      if culprit == nil then culprit = value end
+      _M.fail(where, ("option %q"):format(name), kind[1], culprit, level + 1)
     end
-    _M.argument(where, ("option %q"):format(name), kind, value, level + 1)
+    name, value = next(opts, name)
   end
   return opts
 end

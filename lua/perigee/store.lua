@@ -6,9 +6,14 @@
 -- walks one segment at most, and a full store never rehashes a table.
 --
 -- The order that keeps this safe: C forgets a key first; then key and value are taken out of
--- their slot; then C may use the slot again. New key and value are assigned at once after `put`,
--- with no allocation in between, since an allocation may run a finalizer, which may use this
--- very store. User code (`on_evict`) runs from a queue, when all of that is over.
+-- their slot; then C may use the slot again. New key and value are assigned at once after `put`.
+-- User code (`on_evict`) runs from a queue, when all of that is over.
+--
+-- A finalizer may use this very store, and may run at any allocation; but not only there: when
+-- compiled code is left while the collector finalizes, one runs at whatever place that is. So
+-- whoever holds a slot or a tag's node, or has the queue in an odd state, says `busy` meanwhile.
+-- A busy store takes nothing new from a finalizer: a put only forgets the key's old value, what
+-- C gives up is drained later, and what cannot be done so raises.
 -- @module perigee.store
 
 local bit = require "bit"
@@ -17,7 +22,7 @@ local new_table = require "table.new"
 
 local C = require("perigee.lib").core
 local events = require "perigee.events"
-local log = require "perigee.log"
+local leaving = require "perigee.leaving"
 local turns = require "perigee.turns"
 
 local band, rshift = bit.band, bit.rshift
@@ -79,6 +84,7 @@ local function free_with(self)
     if store then
       store.handle = C.perigee_store_closed()
       store.view = C.perigee_store_get_view(store.handle)
+      store.tags = C.perigee_store_get_tags(store.handle)
     end
     C.perigee_store_free(handle)
   end)
@@ -97,8 +103,9 @@ function _M.new(opts, clock)
     jitter = opts.ttl_jitter,
     policy = POLICIES[opts.policy],
   })
-  local tags = ffi.gc(C.perigee_tags_new(), C.perigee_tags_free)
+  local tags = C.perigee_tags_new()
   local handle = tags ~= nil and C.perigee_store_new(config, clock, tags)
+  C.perigee_tags_free(tags) -- the store owns them, too
   if not handle or handle == nil then error("perigee.new: out of memory", 0) end
   local self = setmetatable({
     name = opts.name or "",
@@ -108,16 +115,11 @@ function _M.new(opts, clock)
     view = C.perigee_store_get_view(handle),
     keys = {},
     values = {},
-    -- A put is between C's slot and Lua's assignment. Nothing is allocated there, but leaving
-    -- compiled code can run finalizers all the same: what they put then is not kept.
-    filling = false,
+    busy = false, -- see above
     slots = 0, -- how many slots have a place in `keys` and `values`
     on_evict = opts.on_evict or false,
-    queue = {}, -- key, value, reason of values that left, to be told to on_evict
-    queued = 0,
-    told = 0,       -- how much of the queue has been told
-    teller = false, -- the coroutine that tells
   }, mt)
+  leaving.open(self)
   free_with(self)
   turns.register(self)
   -- The collector sees a pointer only: let it work as if the native memory were its own.
@@ -131,95 +133,103 @@ local function add_room(self)
   local slots = self.slots
   local size = math.min(SEGMENT, slots == 0 and FIRST_ROOM or slots * 2)
   local keys, values = new_table(size, 0), new_table(size, 0)
-  if self.slots ~= slots then return end
-  if slots >= SEGMENT then
+  self.busy = true
+  if self.slots == slots then
+    if slots < SEGMENT then
+      for i = 0, slots - 1 do keys[i], values[i] = self.keys[0][i], self.values[0][i] end
+      slots = 0
+    end
     local at = slots / SEGMENT
     self.keys[at], self.values[at] = keys, values
-    self.slots = slots + SEGMENT
-    return
+    self.slots = slots + size
   end
-  for i = 0, slots - 1 do keys[i], values[i] = self.keys[0][i], self.values[0][i] end
-  self.keys[0], self.values[0] = keys, values
-  self.slots = size
+  self.busy = false
 end
 
---- The value in a slot.
--- @tparam number slot as C returned it, before any other call
-function _M:value(slot)
+local function value_in(self, slot)
   return self.values[rshift(slot, SEGMENT_BITS)][band(slot, MASK)]
 end
 
---- The key in a slot.
--- @tparam number slot as C returned it, before any other call
-function _M:key(slot)
-  return self.keys[rshift(slot, SEGMENT_BITS)][band(slot, MASK)]
+--- The value of a live key. Counts a hit or a miss and tells the policy.
+-- @tparam string|number|boolean key checked before
+-- @treturn number a slot, or a negative number: `MISS`, or at most `STALE`
+-- @return the value, if there is a slot
+function _M:get(key)
+  local s, n = identity(key)
+  self.busy = true
+  local slot, value = C.perigee_store_get(self.handle, s, n), nil
+  if slot >= 0 then value = value_in(self, slot) end
+  self.busy = false
+  return slot, value
 end
 
---- Tells `on_evict` and the listeners that a value left. Nothing is called before `tell`.
--- @param key its key
--- @param value the value
--- @tparam string reason as `on_evict` gets it
-function _M:left(key, value, reason)
-  local queue, n = self.queue, self.queued
-  queue[n + 1], queue[n + 2], queue[n + 3] = key, value, reason
-  if value == nil then queue[n + 2] = queue end -- a mark for nil: it may not leave a hole
-  self.queued = n + 3
-end
-
-local function call_on_evict(self, key, value, reason)
-  local ok, err = xpcall(self.on_evict, debug.traceback, key, value, reason)
-  if not ok then
-    log.error(("on_evict of cache %q failed for key %s: %s"):format(self.name, tostring(key), err))
+--- The value of a key, live or stale, without counting and without telling the policy.
+-- @tparam string|number|boolean key checked before
+-- @treturn number|nil milliseconds left; negative when it is stale; nil when it is not there
+-- @return the value
+function _M:look(key)
+  local s, n = identity(key)
+  self.busy = true
+  local slot, left, value = C.perigee_store_find(self.handle, 0, s, n), nil, nil
+  if slot <= STALE then slot = STALE - slot end
+  if slot >= 0 then
+    left, value = C.perigee_store_ttl(self.handle, slot), value_in(self, slot)
   end
+  self.busy = false
+  return left, value
 end
 
--- Takes the oldest of what `left` has queued: key, value, reason.
-local function next_left(self)
-  local queue, at = self.queue, self.told
-  local key, value, reason = queue[at + 1], queue[at + 2], queue[at + 3]
-  if value == queue then value = nil end
-  self.told = at + 3
-  if self.told == self.queued then self.queue, self.queued, self.told = {}, 0, 0 end
-  return key, value, reason
-end
-
---- Runs what `left` has queued. Calling back into the store is allowed: what that gives up is
--- told by the same run, in order. A handler that waits holds up nobody but its caller.
-function _M:tell()
-  local me = coroutine.running() or "main"
-  if self.teller == me then return end
-  while self.queued > 0 do
-    self.teller = me
-    local key, value, reason = next_left(self)
-    if self.on_evict then call_on_evict(self, key, value, reason) end
-    if handlers.evict then
-      events.emit("evict", { cache = self.name, key = key, value = value, reason = reason })
-    end
+--- The next live entry.
+-- @tparam number slot the last one, or -1
+-- @treturn number its slot, negative at the end
+-- @return its key
+-- @return its value
+-- @treturn number milliseconds left
+function _M:next(slot)
+  local key, value, left
+  self.busy = true
+  slot = C.perigee_store_next(self.handle, slot)
+  if slot >= 0 then
+    key, value = self.keys[rshift(slot, SEGMENT_BITS)][band(slot, MASK)], value_in(self, slot)
+    left = C.perigee_store_ttl(self.handle, slot)
   end
-  self.teller = false
+  self.busy = false
+  return slot, key, value, left
 end
 
---- Takes the slots that C gave up out of Lua's hands. From `pop` to `release` nothing allocates.
-function _M:drain()
-  if self.filling then return end -- a finalizer inside a put, which drains when it is done
-  local view, handle = self.view, self.handle
-  local observed = self.on_evict or handlers.evict
-  while view.gone_count > 0 do
-    local slot = C.perigee_store_pop(handle)
-    local reason = view.reason
+_M.left, _M.tell = leaving.left, leaving.tell
+
+-- Takes one slot that C gave up: reason, key, value; nothing when none is left.
+local function take_gone(self)
+  local reason, key, value
+  self.busy = true
+  local slot = C.perigee_store_pop(self.handle)
+  if slot >= 0 then
+    reason = self.view.reason
     local keys = self.keys[rshift(slot, SEGMENT_BITS)]
     local values = self.values[rshift(slot, SEGMENT_BITS)]
     local i = band(slot, MASK)
-    local key, value = keys[i], values[i]
+    key, value = keys[i], values[i]
     keys[i], values[i] = nil, nil
-    C.perigee_store_release(handle, slot)
-    if observed then self:left(key, value, REASONS[reason]) end
+    C.perigee_store_release(self.handle, slot)
+  end
+  self.busy = false
+  return reason, key, value
+end
+
+--- Takes the slots that C gave up out of Lua's hands.
+function _M:drain()
+  if self.busy then return end -- in a finalizer: whoever is busy drains
+  local observed = self.on_evict or handlers.evict
+  while self.view.gone_count > 0 do
+    local reason, key, value = take_gone(self)
+    if observed and reason then self:left(key, value, REASONS[reason]) end
   end
 end
 
 local function put_once(self, key, ttl_ms, weight)
   local kind = type(key)
-  self.filling = true
+  self.busy = true
   if self.view.gone_count > 0 or self.view.high >= self.slots then return AGAIN end
   if kind == "string" then
     return C.perigee_store_put(self.handle, 0, key, #key, 0, ttl_ms, weight)
@@ -243,7 +253,7 @@ local function take_slot_again(self, key, ttl_ms, weight)
   repeat
     make_ready(self)
     slot = put_once(self, key, ttl_ms, weight)
-    if slot == AGAIN then self.filling = false end
+    if slot == AGAIN then self.busy = false end
   until slot ~= AGAIN
   return slot
 end
@@ -251,16 +261,45 @@ end
 local function take_slot(self, key, ttl_ms, weight)
   local slot = put_once(self, key, ttl_ms, weight)
   if slot ~= AGAIN then return slot end
-  self.filling = false
+  self.busy = false
   return take_slot_again(self, key, ttl_ms, weight)
+end
+
+-- What has to drain first, or makes a node, cannot be done by a finalizer that found us busy.
+local function refuse_while_busy(self)
+  if self.busy then error("perigee: not in a finalizer, while the cache is being written", 0) end
+end
+
+local function out_of_memory(self)
+  self.busy = false
+  error("perigee: out of memory", 0)
+end
+
+-- The node of a tag: a path of parts split at `:`, or a list of parts. Leaves the store busy, so
+-- that the node stays what it is until the caller has used it.
+local function hold_node(self, path)
+  local node
+  refuse_while_busy(self)
+  self.busy = true
+  if type(path) == "string" then
+    node = C.perigee_tags_path(self.tags, path, #path)
+  else
+    node = C.PERIGEE_TAG_ROOT
+    for i = 1, #path do
+      node = C.perigee_tags_part(self.tags, node, path[i], #path[i])
+      if node < 0 then break end
+    end
+  end
+  if node < 0 then out_of_memory(self) end
+  return node
 end
 
 -- Tags the entry just put.
 local function tag(self, slot, tags)
   for i = 1, #tags do
-    if C.perigee_store_tag(self.handle, slot, self:tag_node(tags[i])) ~= 0 then
-      error("perigee: out of memory", 0)
-    end
+    local failed = C.perigee_store_tag(self.handle, slot, hold_node(self, tags[i])) ~= 0
+    self.busy = false
+    if failed then out_of_memory(self) end
   end
 end
 
@@ -272,11 +311,11 @@ end
 -- @tparam[opt] table tags list of tags
 -- @tparam[opt] boolean used whether this counts as a use of an entry that is there
 function _M:put(key, value, ttl_ms, weight, tags, used)
-  if self.filling then return self:delete(key) end -- a finalizer inside another put
+  if self.busy then return self:delete(key) end
   local slot = take_slot(self, key, ttl_ms, weight)
   if slot < 0 then
-    self.filling = false
-    if slot == C.PERIGEE_NO_MEMORY then error("perigee: out of memory", 0) end
+    if slot == C.PERIGEE_NO_MEMORY then out_of_memory(self) end
+    self.busy = false
     return self:drain()
   end
   local view, displaced = self.view, self.view.displaced
@@ -287,43 +326,46 @@ function _M:put(key, value, ttl_ms, weight, tags, used)
   local observed, old_key, old_value = self.on_evict or handlers.evict, nil, nil
   if observed then old_key, old_value = keys[i], values[i] end
   keys[i], values[i] = key, value
-  self.filling = false
-  -- From here on the slot may be lost to a finalizer at any allocation.
-  if tags then tag(self, slot, tags) end
   if used and displaced == REPLACED then C.perigee_store_promote(self.handle, slot) end
+  self.busy = false
+  -- From here on the slot may be lost to a finalizer: then another entry gets a tag too many.
+  if tags then tag(self, slot, tags) end
   if view.gone_count > 0 then self:drain() end
   if observed and displaced ~= 0 then
     self:left(old_key, old_value, REASONS[displaced])
   end
 end
 
---- Replaces the number of a live entry; its lifetime and its tags stay. A use of the entry.
--- @tparam number slot from `find`
--- @tparam number value the new one
+--- Replaces the value of a live key; its lifetime and its tags stay. A use of the entry.
+-- @tparam string|number|boolean key checked before
+-- @param value the new one
 -- @tparam number|nil weight its weight, if entries are weighed
-function _M:replace(slot, value, weight)
-  self.values[rshift(slot, SEGMENT_BITS)][band(slot, MASK)] = value
-  C.perigee_store_promote(self.handle, slot)
-  if not weight then return end
-  local result = C.perigee_store_reweigh(self.handle, slot, weight)
-  self:drain()
-  while result ~= 0 do
-    result = C.perigee_store_fit(self.handle)
-    self:drain()
+-- @treturn boolean whether there is one
+function _M:replace(key, value, weight)
+  local result = 0
+  refuse_while_busy(self)
+  self.busy = true
+  local slot = self:find(key)
+  if slot >= 0 then
+    self.values[rshift(slot, SEGMENT_BITS)][band(slot, MASK)] = value
+    C.perigee_store_promote(self.handle, slot)
+    if weight then result = C.perigee_store_reweigh(self.handle, slot, weight) end
   end
+  self.busy = false
+  while result ~= 0 do
+    self:drain()
+    result = C.perigee_store_fit(self.handle)
+  end
+  self:drain()
+  return slot >= 0
 end
 
 --- Looks a key up without counting and without telling the policy.
 -- @tparam string|number|boolean key checked before
--- @treturn number a slot, or a negative number: `MISS`, or `STALE` minus a stale slot
+-- @treturn number a slot, or a negative number: `MISS`, or at most `STALE`
 function _M:find(key)
   local s, n = identity(key)
   return C.perigee_store_find(self.handle, 0, s, n)
-end
-
--- What has to drain first cannot be done by a finalizer that runs inside a put.
-local function refuse_inside_put(self)
-  if self.filling then error("perigee: not in a finalizer, while the cache is being written", 0) end
 end
 
 --- Forgets a key.
@@ -333,7 +375,7 @@ function _M:delete(key)
   local s, n = identity(key)
   local found = C.perigee_store_del(self.handle, 0, s, n)
   while found == AGAIN do
-    refuse_inside_put(self)
+    refuse_while_busy(self)
     self:drain()
     found = C.perigee_store_del(self.handle, 0, s, n)
   end
@@ -344,28 +386,10 @@ end
 --- Forgets everything, in constant time unless somebody wants to be told of each value.
 function _M:clear()
   while C.perigee_store_clear(self.handle) == AGAIN do
-    refuse_inside_put(self)
+    refuse_while_busy(self)
     self:reclaim()
   end
   if self.on_evict or handlers.evict then self:reclaim() end
-end
-
---- The node of a tag: a path of parts split at `:`, or a list of parts.
--- @tparam string|table path the tag, checked before
--- @treturn number the node, until the next call
-function _M:tag_node(path)
-  local node
-  if type(path) == "string" then
-    node = C.perigee_tags_path(self.tags, path, #path)
-  else
-    node = C.PERIGEE_TAG_ROOT
-    for i = 1, #path do
-      node = C.perigee_tags_part(self.tags, node, path[i], #path[i])
-      if node < 0 then break end
-    end
-  end
-  if node < 0 then error("perigee: out of memory", 0) end
-  return node
 end
 
 --- Whether the result of a load that began at tag version `began` may be kept under these tags.
@@ -374,7 +398,9 @@ end
 -- @treturn boolean
 function _M:may_keep(tags, began)
   for i = 1, #tags do
-    if C.perigee_tags_may_keep(self.tags, self:tag_node(tags[i]), began) == 0 then return false end
+    local may = C.perigee_tags_may_keep(self.tags, hold_node(self, tags[i]), began) == 1
+    self.busy = false
+    if not may then return false end
   end
   return true
 end
@@ -387,13 +413,14 @@ end
 --- Invalidates everything under a tag.
 -- @tparam string|table path the tag, checked before
 function _M:write_tag(path)
-  C.perigee_tags_write(self.tags, self:tag_node(path))
+  C.perigee_tags_write(self.tags, hold_node(self, path))
   C.perigee_store_invalidate(self.handle)
+  self.busy = false
 end
 
 --- Reclaims all that is expired or dead, now.
 function _M:reclaim()
-  if self.filling then return end
+  if self.busy then return end
   repeat
     local more = C.perigee_store_step(self.handle, STEP)
     self:drain()
@@ -403,7 +430,7 @@ end
 --- Changes the bound on entries.
 -- @tparam number maxsize entries, or infinity
 function _M:resize(maxsize)
-  refuse_inside_put(self)
+  refuse_while_busy(self)
   repeat
     local result = C.perigee_store_resize(self.handle, maxsize)
     self:drain()

@@ -164,18 +164,25 @@ describe("stale_while_revalidate", function()
     assert.are.equal(2, asked)
   end))
 
-  it("stale entries go before live ones and are not kept beyond their time",
-    tasks.virtual(function()
-      local cache = perigee.new { maxsize = 10, default_ttl = 1, stale_while_revalidate = 10 }
-      for i = 1, 10 do
-        cache:set("stale" .. i, i)
-      end
-      tasks.pass(2)
-      for i = 1, 10 do
+  for _, policy in ipairs { "lru", "fifo", "sieve", "s3fifo" } do
+    it("stale entries never push out live ones (" .. policy .. ")", tasks.virtual(function()
+      local cache = perigee.new { maxsize = 10, policy = policy, stale_while_revalidate = 100 }
+      for i = 1, 5 do
         cache:set("live" .. i, i)
       end
-      assert.are.equal(10, cache:get_metrics().size)
+      for i = 1, 5 do
+        cache:set("stale" .. i, i, 1)
+      end
+      tasks.pass(2)
+      for i = 1, 5 do
+        cache:set("new" .. i, i)
+      end
+      for i = 1, 5 do
+        assert.is_true(cache:contains("live" .. i))
+        assert.is_true(cache:contains("new" .. i))
+      end
     end))
+  end
 end)
 
 describe("stale_if_error", function()

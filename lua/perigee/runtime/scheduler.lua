@@ -154,15 +154,15 @@ end
 -- LuaJIT never compiles a function with `...` from its head, so those on the way of every task
 -- do next to nothing and leave the rest to functions without.
 
-local function keep_results(task, n, ...)
-  for i = 1, n do task[i] = (select(i, ...)) end
+local function keep_results(task, n, a, b, c, ...)
+  task[1], task[2], task[3] = a, b, c
+  for i = 4, n do task[i] = (select(i - 3, ...)) end
 end
 
 -- Returns true if the worker may take another task.
 local function finish(task, ...)
-  local n = select("#", ...)
-  task.status = n
-  if n > 0 then keep_results(task, n, ...) end
+  task.status = select("#", ...)
+  keep_results(task, task.status, ...)
   return end_task(task)
 end
 
@@ -286,8 +286,8 @@ end
 -- `started`; nil when the start is to be put off (`defer`)
 local function open(scope)
   local load = context.load
-  local task = setmetatable({ scope = scope, index = 0, slot = false, stop = false,
-    status = false, waiter = false, load = load }, task_mt)
+  local task = setmetatable({ false, false, false, scope = scope, index = 0, slot = false,
+    stop = false, status = false, waiter = false, load = load }, task_mt)
   if load ~= 0 then context.moves(load, 1) end
   if scope.closing then task.spared = current and current.shielded end
   if depth >= DEPTH_LIMIT then return task, nil end
