@@ -13,6 +13,11 @@ local _M = { _VERSION = require "perigee.version" }
 local SOURCES = {
   new = { "perigee.cache", "new" },
   aligned = { "perigee.batch", "aligned" },
+  lru = { "perigee.memo", "lru" },
+  ttl = { "perigee.memo", "ttl" },
+  lru_invalidator = { "perigee.memo", "lru_invalidator" },
+  ttl_invalidator = { "perigee.memo", "ttl_invalidator" },
+  key = { "perigee.keys", "key" },
   run = { "perigee.task", "run" },
   spawn = { "perigee.task", "spawn" },
   gather = { "perigee.task", "gather" },

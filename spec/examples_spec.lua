@@ -66,6 +66,13 @@ for _, program in ipairs { "luajit", "perigee" } do
       assert.equal(0, status)
     end)
 
+    it("04-functions forgets what a mutation changed", function()
+      local output, status = run_example(program, "04-functions.lua")
+      assert.equal("reading row 7\nAda\nAda\nreading row 7\nAda\nreading row 7\nAda Lovelace\n"
+        .. "3 loads, 1 hit\n", output)
+      assert.equal(0, status)
+    end)
+
     it("demo makes the same requests three times, of real processes", function()
       if not has_dpkg() then return pending "this machine cannot: it has no dpkg-query" end
       local output, status = run_example(program, "demo.lua", "--requests 120")
@@ -172,6 +179,46 @@ describe("README.md", function()
       count = count + 1
     end
     assert.is_true(count >= 3)
+  end)
+end)
+
+describe("the code of the documentation", function()
+  -- What its readers are supposed to have.
+  local PRELUDE = [[
+    local perigee = require "perigee"
+    local function answer(_, id) return { id } end
+    local db = setmetatable({}, { __index = function() return answer end })
+    local check_service = function() return "up" end
+    local _ = { db, check_service }
+  ]]
+
+  local function check(code)
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write(PRELUDE, code)
+    file:close()
+    local output, status = run("luajit " .. path)
+    os.remove(path)
+    assert.equal(0, status, code .. output)
+  end
+
+  it("runs: wrapped functions in docs/api.md", function()
+    local section = read("docs/api.md"):match "\n## Wrapped functions\n(.-)\n## "
+    local count = 0
+    for block in section:gmatch "```lua\n(.-)```" do
+      check(block)
+      count = count + 1
+    end
+    assert.is_true(count >= 5)
+  end)
+
+  it("runs: the head of lua/perigee/memo.lua", function()
+    local lines = {}
+    for line in read("lua/perigee/memo.lua"):gmatch "%-%-     ([^\n]+)" do
+      lines[#lines + 1] = line
+    end
+    assert.is_true(#lines >= 3)
+    check(table.concat(lines, "\n"))
   end)
 end)
 

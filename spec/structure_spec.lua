@@ -50,18 +50,27 @@ local MODULES = {
   -- The cache: what is kept, what is being loaded, and the two together. Of the runtimes it knows
   -- the port in `context`, the clock and the hooks.
   { "perigee.turns", "context", "lib" },
-  { "perigee.leaving", "events", "log" },
-  { "perigee.store", "lib", "events", "leaving", "turns" },
+  { "perigee.returns" },
+  { "perigee.leaving", "events", "log", "returns" },
+  { "perigee.tagging", "lib" },
+  { "perigee.store", "lib", "events", "leaving", "tagging", "turns" },
   { "perigee.flight", "lib", "context" },
-  { "perigee.load", "lib", "context", "copying", "events", "flight", "options", "store", "tags" },
+  { "perigee.load", "lib", "context", "copying", "events", "flight", "options", "returns", "store",
+    "tags" },
   { "perigee.batch", "lib", "context", "flight", "load", "options", "store" },
-  { "perigee.inspection", "lib", "options" },
+  { "perigee.inspection", "lib", "options", "returns" },
+  { "perigee.settings", "options", "tags" },
   { "perigee.warmup", "options", "task" },
   { "perigee.cache", "lib", "batch", "copying", "events", "flight", "inspection", "load",
-    "metrics", "options", "runtime", "store", "tags", "turns", "warmup" },
+    "metrics", "options", "runtime", "settings", "store", "tags", "turns", "warmup" },
+  -- Functions that remember.
+  { "perigee.keys" },
+  { "perigee.part", "lib", "events", "flight", "inspection", "load", "store" },
+  { "perigee.memo", "cache", "copying", "keys", "options", "part", "returns", "settings" },
   -- The front door, and the program.
   { "perigee", "version",
-    lazily = { "batch", "cache", "events", "exec", "metrics", "runtime", "task" } },
+    lazily = { "batch", "cache", "events", "exec", "keys", "memo", "metrics", "runtime",
+      "task" } },
   { "perigee.host.prompt", "lib", "context", "runtime.failures", "runtime.scheduler" },
   { "perigee.host", "lib", "context", "exec", "host.prompt", "runtime.cancel", "runtime.failures",
     "runtime.libev", "runtime.scheduler", "task", "testing", lazily = { "version" } },
@@ -88,6 +97,10 @@ local C_LIBRARY = {
 
 -- Files without a spec of their own name, and the spec through which they are seen.
 local SEEN_THROUGH = {
+  ["lua/perigee/part.lua"] = "spec/cache/memo_spec.lua",
+  ["lua/perigee/returns.lua"] = "spec/cache/memo_spec.lua",
+  ["lua/perigee/settings.lua"] = "spec/cache/options_spec.lua",
+  ["lua/perigee/tagging.lua"] = "spec/cache/tags_spec.lua",
   ["lua/perigee/leaving.lua"] = "spec/cache/on_evict_spec.lua",
   ["lua/perigee/copying.lua"] = "spec/cache/copy_spec.lua",
   ["lua/perigee/inspection.lua"] = "spec/cache/metrics_spec.lua",

@@ -26,6 +26,9 @@ int perigee_store_tags_valid(perigee_store *store, uint32_t slot) {
 int32_t perigee_store_why_dead(perigee_store *store, uint32_t slot) {
   const perigee_entry *entry = &store->entries[slot];
   if (!perigee_store_is_current(store, entry)) return PERIGEE_GONE_CLEARED;
+  if ((entry->life & PERIGEE_SPACED) &&
+      perigee_store_space_of(store, store->nodes[slot].space)->number != store->nodes[slot].space)
+    return PERIGEE_GONE_CLEARED;
   if ((entry->life & PERIGEE_TAGGED) && !perigee_store_tags_valid(store, slot))
     return PERIGEE_GONE_INVALIDATED;
   return 0;
@@ -89,8 +92,8 @@ static uint32_t expired_slot(perigee_store *store, int32_t *budget) {
     if (*budget > 0) store->wheel_due_ms = perigee_wheel_due_ms(store->wheel);
     return slot;
   }
+  perigee_store_count_expiry(store, slot);
   perigee_store_forget(store, slot);
-  store->view.expirations++;
   return slot;
 }
 
@@ -100,7 +103,7 @@ static uint32_t swept_slot(perigee_store *store, int32_t *budget, int32_t *reaso
     uint32_t slot = store->sweep_at;
     store->sweep_at = slot + 1 < store->view.high ? slot + 1 : 0;
     --*budget;
-    if (--store->sweep_left == 0) store->epochs_unswept = 0;
+    if (--store->sweep_left == 0) store->epochs_unswept = store->spaces_unswept = 0;
     if (store->entries[slot].word == PERIGEE_WORD_FREE) continue;
     *reason = perigee_store_why_dead(store, slot);
     if (*reason == 0) continue;
@@ -117,7 +120,7 @@ static uint32_t victim_slot(perigee_store *store, int32_t *reason) {
   *reason = perigee_store_why_dead(store, slot);
   if (*reason == 0) {
     *reason = PERIGEE_GONE_SIZE;
-    store->view.evictions++;
+    perigee_store_count_eviction(store, slot);
   }
   perigee_store_forget(store, slot);
   return slot;
@@ -128,8 +131,8 @@ static uint32_t stale_slot(perigee_store *store) {
   if (!store->wheel) return PERIGEE_NONE;
   uint32_t slot = store->wheel->stale_first;
   if (slot == PERIGEE_NONE) return slot;
+  perigee_store_count_expiry(store, slot);
   perigee_store_forget(store, slot);
-  store->view.expirations++;
   return slot;
 }
 

@@ -122,6 +122,7 @@ PERIGEE_API void perigee_store_free(perigee_store *store) {
   perigee_dealloc(store->tagging);
   perigee_dealloc(store->tag_links);
   perigee_dealloc(store->weights);
+  perigee_dealloc(store->spaces);
   perigee_dealloc(store);
 }
 
@@ -210,9 +211,27 @@ static __attribute__((noinline)) int32_t get_running(perigee_store *store, uint3
   return (int32_t)slot;
 }
 
-PERIGEE_API void perigee_store_count(perigee_store *store, int32_t hits, int32_t misses) {
+PERIGEE_API void perigee_store_count(perigee_store *store, uint32_t space, int32_t hits,
+                                     int32_t misses) {
   store->view.hits += (uint64_t)hits;
   store->view.misses += (uint64_t)misses;
+  if (space == 0) return;
+  perigee_space *counters = perigee_store_space_of(store, space);
+  counters->hits += (uint64_t)hits;
+  counters->misses += (uint64_t)misses;
+}
+
+PERIGEE_API int32_t perigee_store_get_in(perigee_store *store, uint32_t space, const char *s,
+                                         double n) {
+  int32_t slot = perigee_store_find(store, space, s, n);
+  if (slot >= 0) {
+    perigee_store_count(store, space, 1, 0);
+    if ((store->entries[slot].life & PERIGEE_VISITS_MASK) < store->count_below)
+      perigee_store_promote(store, slot);
+  } else if (slot == PERIGEE_MISS) {
+    perigee_store_count(store, space, 0, 1);
+  }
+  return slot;
 }
 
 PERIGEE_API int32_t perigee_store_get(perigee_store *store, const char *s, double n) {
@@ -263,11 +282,11 @@ PERIGEE_API double perigee_store_size(perigee_store *store) {
 
 PERIGEE_API double perigee_store_invalidated(perigee_store *store) {
   uint32_t invalidated = 0;
-  if (store->sweep_left == 0 || !store->tagging) return 0;
+  if (store->sweep_left == 0) return 0;
   for (uint32_t slot = 0; slot < store->view.high; slot++)
     if (store->entries[slot].word != PERIGEE_WORD_FREE &&
-        perigee_store_why_dead(store, slot) == PERIGEE_GONE_INVALIDATED &&
-        perigee_store_ttl(store, (int32_t)slot) > 0)
+        perigee_store_is_current(store, &store->entries[slot]) &&
+        perigee_store_why_dead(store, slot) && perigee_store_ttl(store, (int32_t)slot) > 0)
       invalidated++;
   return invalidated;
 }
@@ -283,6 +302,7 @@ PERIGEE_API double perigee_store_bytes(const perigee_store *store) {
   if (store->weights) per_slot += sizeof *store->weights;
   size_t bytes = sizeof *store + store->capacity * per_slot;
   bytes += perigee_index_bytes(&store->index);
+  bytes += store->space_capacity * sizeof *store->spaces;
   bytes += perigee_ghost_bytes(&store->order.ghost);
   bytes += store->tag_link_capacity * sizeof *store->tag_links;
   return (double)(bytes + (store->wheel ? sizeof *store->wheel : 0));

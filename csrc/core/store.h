@@ -72,6 +72,15 @@ typedef struct perigee_store_view { /* what Lua reads without a call; owned by t
   uint64_t expirations; /* entries reclaimed after their deadline */
 } perigee_store_view;
 
+typedef struct perigee_space { /* the counters of one space; 0 has those of the view */
+  uint32_t number;             /* what its living entries have */
+  int32_t dropped;
+  uint64_t hits;
+  uint64_t misses;
+  uint64_t evictions;
+  uint64_t expirations;
+} perigee_space;
+
 typedef struct perigee_store perigee_store;
 
 /* perigee_store_new: the store borrows the clock and becomes an owner of the tags, which may be
@@ -85,6 +94,9 @@ perigee_tags *perigee_store_get_tags(perigee_store *store); /* owned by the stor
 /* perigee_store_get: the slot of a live entry of space 0; counts a hit and tells the policy. MISS
  * counts a miss. A stale entry gives PERIGEE_STALE - slot and counts nothing. */
 int32_t perigee_store_get(perigee_store *store, const char *s, double n);
+
+/* perigee_store_get_in: the same for a space of its own, whose counters it counts in, too. */
+int32_t perigee_store_get_in(perigee_store *store, uint32_t space, const char *s, double n);
 
 /* perigee_store_find: the same for any space, without counting or telling the policy. */
 int32_t perigee_store_find(perigee_store *store, uint32_t space, const char *s, double n);
@@ -116,8 +128,8 @@ int32_t perigee_store_pop(perigee_store *store);
 /* perigee_store_release: a popped slot has been cleared and may be used again. */
 void perigee_store_release(perigee_store *store, int32_t slot);
 
-/* perigee_store_count: corrects the counters, by so many. */
-void perigee_store_count(perigee_store *store, int32_t hits, int32_t misses);
+/* perigee_store_count: corrects the counters of a space and of the whole, by so many. */
+void perigee_store_count(perigee_store *store, uint32_t space, int32_t hits, int32_t misses);
 
 /* perigee_store_closed: a store that holds nothing and is never freed: what a handle points to
  * once its own store is gone (finalizers of a closing Lua state run in any order). One per
@@ -134,8 +146,9 @@ double perigee_store_ttl(perigee_store *store, int32_t slot);
 /* perigee_store_next: the first live slot after `slot` (-1 to begin), or MISS at the end. */
 int32_t perigee_store_next(perigee_store *store, int32_t slot);
 
-/* perigee_store_size: live entries, expired ones not counted; entries whose tag was written
- * count until they are reclaimed. perigee_store_invalidated: how many of those there are. */
+/* perigee_store_size: live entries, expired ones not counted; entries whose tag was written or
+ * whose space was cleared count until they are reclaimed. perigee_store_invalidated: how many of
+ * those there are. */
 double perigee_store_size(perigee_store *store);
 double perigee_store_invalidated(perigee_store *store);
 double perigee_store_weight(const perigee_store *store);
@@ -143,6 +156,22 @@ double perigee_store_weight(const perigee_store *store);
 /* perigee_store_clear: forgets everything in O(1); slots come back by `step` and `put`. 0, or
  * AGAIN (rare: many clears and no step in between): step until it returns 0, then call again. */
 int32_t perigee_store_clear(perigee_store *store);
+
+/* perigee_store_new_space: a number, not 0, for keys that meet no others; 0: memory is out, or
+ * there are 65,535 in use or not yet swept. */
+uint32_t perigee_store_new_space(perigee_store *store);
+
+/* perigee_store_drop_space: nobody uses it any more, under whatever number it had. */
+void perigee_store_drop_space(perigee_store *store, uint32_t space);
+
+/* perigee_store_get_space: its counters, until the next new space. perigee_store_space_size: its
+ * live entries; looks at every slot. */
+perigee_space *perigee_store_get_space(perigee_store *store, uint32_t space);
+double perigee_store_space_size(perigee_store *store, uint32_t space);
+
+/* perigee_store_clear_space: forgets what is in a space, in O(1). Returns the number that the
+ * space has from now on, or 0: step until it returns 0, then call again. */
+uint32_t perigee_store_clear_space(perigee_store *store, uint32_t space);
 
 /* perigee_store_invalidate: a tag was written: look for entries that it killed. O(1). */
 void perigee_store_invalidate(perigee_store *store);

@@ -16,6 +16,9 @@
  * Clearing moves the epoch on: entries of another epoch are dead at once, stand in no queue and no
  * wheel any more, and are found by the sweep, which walks the slots once around after each clear
  * or invalidation. An epoch number is used again only after a sweep has finished since.
+ *
+ * A space's number is its place in `spaces` and, above 16 bits, how often it was cleared. Entries
+ * of an earlier number are dead and stay where they are until they are swept or evicted.
  */
 #ifndef PERIGEE_STORE_STATE_H
 #define PERIGEE_STORE_STATE_H
@@ -74,6 +77,12 @@ struct perigee_store {
   uint32_t tag_link_used;
   uint32_t tag_link_free;
 
+  perigee_space *spaces; /* by the low half of a space's number; the first is not used */
+  perigee_space nowhere; /* stands for spaces that a closed store does not know */
+  uint32_t space_count;
+  uint32_t space_capacity;
+  uint32_t spaces_unswept; /* clears of one space since a sweep last finished */
+
   uint32_t gone_slot[PERIGEE_GONE_MAX];
   int32_t gone_reason[PERIGEE_GONE_MAX];
 
@@ -91,8 +100,26 @@ static inline uint32_t perigee_store_slot(const perigee_store *store, uint32_t s
   return perigee_index_find(&store->index, store->entries, store->nodes, space, word);
 }
 
+static inline perigee_space *perigee_store_space_of(perigee_store *store, uint32_t space) {
+  uint32_t at = space & 0xFFFF;
+  return at < store->space_count ? &store->spaces[at] : &store->nowhere;
+}
+
 static inline int perigee_store_is_current(const perigee_store *store, const perigee_entry *entry) {
   return ((entry->life ^ store->usual_life) & PERIGEE_EPOCH_MASK) == 0;
+}
+
+/* Counts an entry that was evicted or has expired. */
+static inline void perigee_store_count_eviction(perigee_store *store, uint32_t slot) {
+  uint32_t space = perigee_entry_space(&store->entries[slot], &store->nodes[slot]);
+  store->view.evictions++;
+  if (space) perigee_store_space_of(store, space)->evictions++;
+}
+
+static inline void perigee_store_count_expiry(perigee_store *store, uint32_t slot) {
+  uint32_t space = perigee_entry_space(&store->entries[slot], &store->nodes[slot]);
+  store->view.expirations++;
+  if (space) perigee_store_space_of(store, space)->expirations++;
 }
 
 /* store.c */

@@ -166,7 +166,8 @@ PERIGEE_API int32_t perigee_store_put(perigee_store *store, uint32_t space, cons
   }
   set_deadline(store, (uint32_t)slot, deadline_after(store, ttl_ms));
   store->view.displaced = reason;
-  if (old != PERIGEE_NONE && reason == PERIGEE_GONE_EXPIRED) store->view.expirations++;
+  if (old != PERIGEE_NONE && reason == PERIGEE_GONE_EXPIRED)
+    perigee_store_count_expiry(store, (uint32_t)slot);
   perigee_store_reclaim_some(store);
   return slot;
 }

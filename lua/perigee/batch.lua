@@ -194,11 +194,11 @@ local function from_memory(cache, keys, spec, values, sources)
     local key = keys[i]
     if sources[key] == nil then
       local slot, value = MISS, nil
-      if spec.use_cache ~= false then slot, value = store:get(key) end
+      if spec.use_cache ~= false then slot, value = store:get(key, cache.space) end
       if slot >= 0 then
         values[key], sources[key] = value, "memory"
       else
-        if slot <= STALE then C.perigee_store_count(store.handle, 0, 1) end
+        if slot <= STALE then C.perigee_store_count(store.handle, cache.space, 0, 1) end
         sources[key] = "miss"
         if has_loader then missing[#missing + 1] = key end
       end
@@ -214,7 +214,7 @@ local function begin_all(cache, missing, spec, values, sources)
     local key = missing[i]
     local found, value = load.stale_within(cache, key, cache.stale_while_revalidate)
     local record, source = begin_missing(cache, key, spec, leaving)
-    if source == "wait" then cache.coalesced = cache.coalesced + 1 end
+    if source == "wait" then load.count(cache, "coalesced", 1) end
     if found then
       load.count_stale(cache)
       values[key], sources[key] = value, "stale"

@@ -17,6 +17,7 @@ local load = require "perigee.load"
 local metrics = require "perigee.metrics"
 local options = require "perigee.options"
 local runtime = require "perigee.runtime"
+local settings = require "perigee.settings"
 local store_face = require "perigee.store"
 local tags = require "perigee.tags"
 local turns = require "perigee.turns"
@@ -25,45 +26,16 @@ local warmup = require "perigee.warmup"
 local band, rshift, type = bit.band, bit.rshift, type
 local kinds, is_callable = options.kinds, options.is_callable
 local handlers = events.handlers
-local identity, STALE = store_face.identity, store_face.STALE
+local identity = store_face.identity
 local SEGMENT_BITS, SEGMENT_MASK = store_face.SEGMENT_BITS, store_face.SEGMENT_MASK
 local store_get = C.perigee_store_get
-local start, lifetime_of, keep = load.start, load.lifetime, load.keep
+local start, missing, lifetime_of, keep = load.start, load.missing, load.lifetime, load.keep
+local NEW, GET, SET = settings.NEW, settings.GET, settings.SET
 
 local _M = {}
 local mt = { __index = _M, __name = "perigee.cache" }
 
 runtime.on_turn(function() return turns.turn(C.perigee_clock_now(runtime.clock)) end)
-
-local NEW = {
-  name = kinds.name,
-  maxsize = kinds.bound,
-  default_ttl = kinds.duration,
-  neg_ttl = kinds.neg_duration,
-  ttl_jitter = kinds.fraction,
-  stale_while_revalidate = kinds.grace,
-  stale_if_error = kinds.grace,
-  load_timeout = kinds.duration,
-  batch_window_ms = kinds.milliseconds,
-  max_batch_size = kinds.count,
-  policy = options.one_of { "auto", "s3fifo", "lru", "wtinylfu", "sieve", "fifo" },
-  maxweight = kinds.weight,
-  weigh = kinds.callable,
-  copy = kinds.boolean,
-  on_evict = kinds.callable,
-}
-
-local GET = {
-  loader = kinds.callable,
-  batch_loader = kinds.callable,
-  ttl = kinds.duration,
-  neg_ttl = kinds.neg_duration,
-  tags = tags.LIST,
-  timeout = kinds.duration,
-  use_cache = kinds.boolean,
-}
-
-local SET = { ttl = kinds.duration, tags = tags.LIST, write_remote = kinds.boolean }
 
 local KEY = kinds.key
 local is_key = KEY[2]
@@ -71,8 +43,6 @@ local is_key = KEY[2]
 local function check_key(where, key)
   if not is_key(key) then options.fail(where, "key", KEY[1], key, 3) end
 end
-
-local number = 0
 
 --- Makes a cache. Options: see `docs/api.md`, section 1.
 -- @tparam[opt] table opts options
@@ -86,9 +56,11 @@ function _M.new(opts)
     error("perigee.new: options \"maxweight\" and \"weigh\" go together", 2)
   end
   local swr, sie = opts.stale_while_revalidate or 0, opts.stale_if_error or 0
-  number = number + 1
   local self = setmetatable({
-    number = number,
+    number = flight.new_number(),
+    space = 0,       -- whose keys these are in the store: 0 is this API
+    whole = false,   -- the cache this one is a part of
+    parts = setmetatable({}, { __mode = "k" }),
     name = opts.name,
     version = 0,     -- how often it was cleared
     loading = 0,     -- loads that run
@@ -121,6 +93,13 @@ function _M.new(opts)
   return self
 end
 
+--- Whether a value is a cache that is open.
+-- @param value anything
+-- @treturn boolean
+function _M.is(value)
+  return type(value) == "table" and getmetatable(value) == mt
+end
+
 --- How the cache is called in messages.
 -- @treturn string
 function _M:describe()
@@ -128,16 +107,6 @@ function _M:describe()
 end
 
 -- Reading ---------------------------------------------------------------------------------
-
--- A call of `get` whose key memory does not answer.
-local function get_missing(self, key, slot, starter, loader, spec)
-  if slot <= STALE then
-    if loader then return load.stale(self, key, starter, loader, spec) end
-    C.perigee_store_count(self.store.handle, 0, 1)
-  end
-  if not loader then return nil, nil, "miss" end
-  return load.through(self, key, nil, starter, loader, spec)
-end
 
 local LOADER = { "a loader (a function or a callable table) or a table of options", kinds.list[2] }
 
@@ -162,9 +131,9 @@ local function get_any(self, key, opts)
       return load.fresh(self, key, starter, loader, spec)
     end
   end
-  local slot, value = self.store:get(key)
+  local slot, value = self.store:get(key, 0)
   if slot >= 0 then return value, nil, "memory" end
-  return get_missing(self, key, slot, starter, loader, spec)
+  return missing(self, key, slot, starter, loader, spec)
 end
 
 --- The value of a key, loaded if it is not there.
@@ -188,7 +157,7 @@ function _M:get(key, opts)
       return value, nil, "memory"
     end
     store.busy = false
-    return get_missing(self, key, slot, start, opts, false)
+    return missing(self, key, slot, start, opts, false)
   end
   return get_any(self, key, opts)
 end
@@ -319,7 +288,7 @@ function _M:incr(key, by, initial, ttl)
   if initial ~= nil then options.argument("cache:incr", "initial", NUMBER, initial, 2) end
   if ttl ~= nil then options.argument("cache:incr", "ttl", kinds.duration, ttl, 2) end
   local store = self.store
-  local left, value = store:look(key)
+  local left, value = store:look(key, 0)
   if not left or left <= 0 then
     local sum = (initial or 0) + by
     write(self, key, sum, ttl, nil)
@@ -344,7 +313,7 @@ end
 function _M:delete(key)
   check_key("cache:delete", key)
   fence(self, key)
-  self.store:delete(key)
+  self.store:delete(key, 0)
   if handlers.invalidate then
     events.emit("invalidate", { cache = self.name or "", key = key })
   end
@@ -356,6 +325,7 @@ end
 -- @treturn boolean true
 function _M:clear()
   self.version = self.version + 1
+  for part in next, self.parts do part.version = part.version + 1 end
   self.store:clear()
   inspection.reset_counters(self)
   if handlers.invalidate then

@@ -23,6 +23,15 @@ ffi.gc(registry, function(handle)
   C.perigee_flight_free(handle)
 end)
 
+local numbers = 0
+
+--- A number for a cache, or a part of one, whose loads meet no others.
+-- @treturn number
+function _M.new_number()
+  numbers = numbers + 1
+  return numbers
+end
+
 local records = {} -- by the slot of a load's id
 
 --- The running load of a key that a newcomer may join.

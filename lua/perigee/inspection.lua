@@ -4,12 +4,13 @@
 
 local C = require("perigee.lib").core
 local options = require "perigee.options"
+local returns = require "perigee.returns"
 
 local _M = {}
 
 local function look(self, where, key)
   options.argument(where, "key", options.kinds.key, key, 3)
-  local left, value = self.store:look(key)
+  local left, value = self.store:look(key, 0)
   if left and left > 0 then return left / 1000, value end
 end
 
@@ -48,8 +49,16 @@ function _M.entries(self)
   return function()
     local key, value, left
     slot, key, value, left = store:next(slot)
-    if slot >= 0 then return key, value, left / 1000 end
+    if slot >= 0 then return key, returns.first(value), left / 1000 end
   end
+end
+
+--- Sets the counters of loads to zero.
+-- @tparam table self a cache, or a part of one
+function _M.reset_loads(self)
+  self.loads, self.load_errors, self.load_seconds = 0, 0, 0
+  self.coalesced, self.stale_hits = 0, 0
+  self.batches, self.batched_keys = 0, 0
 end
 
 --- Sets the counters of a cache to zero.
@@ -57,41 +66,48 @@ end
 function _M.reset_counters(self)
   local view = self.store.view
   view.hits, view.misses, view.evictions, view.expirations = 0, 0, 0, 0
-  self.loads, self.load_errors, self.load_seconds = 0, 0, 0
-  self.coalesced, self.stale_hits = 0, 0
-  self.batches, self.batched_keys = 0, 0
+  _M.reset_loads(self)
 end
 
---- What the cache has done since it was made or cleared.
---
--- `hits` (`stale_hits` among them), `misses` (`coalesced` among them: those that joined a load),
--- `hit_rate`, `size`, `weight`, `invalidated` (entries dead by a tag that `size` still counts),
--- `loads`, `load_errors`, `load_seconds`, `batches`, `batched_keys`, `evictions`, `expirations`,
--- `bytes` (native memory).
--- @tparam perigee.cache self the cache
+--- The counters as a table.
+-- @tparam table self a cache, or a part of one
+-- @tparam cdata counted `hits`, `misses`, `evictions`, `expirations`
 -- @treturn table numbers by name
-function _M.get_metrics(self)
-  local handle, view = self.store.handle, self.store.view
-  local hits, misses = tonumber(view.hits), tonumber(view.misses)
+function _M.count(self, counted)
+  local hits, misses = tonumber(counted.hits), tonumber(counted.misses)
   local asked = hits + misses
   return {
     hits = hits,
     misses = misses,
     hit_rate = asked > 0 and hits / asked or 0,
-    size = C.perigee_store_size(handle),
-    weight = C.perigee_store_weight(handle),
-    invalidated = C.perigee_store_invalidated(handle),
     loads = self.loads,
     load_errors = self.load_errors,
     load_seconds = self.load_seconds,
     coalesced = self.coalesced,
     stale_hits = self.stale_hits,
-    evictions = tonumber(view.evictions),
-    expirations = tonumber(view.expirations),
+    evictions = tonumber(counted.evictions),
+    expirations = tonumber(counted.expirations),
     batches = self.batches,
     batched_keys = self.batched_keys,
-    bytes = C.perigee_store_bytes(handle),
   }
+end
+
+--- What the cache has done since it was made or cleared.
+--
+-- `hits` (`stale_hits` among them), `misses` (`coalesced` among them: those that joined a load),
+-- `hit_rate`, `size`, `weight`, `invalidated` (entries dead by a tag, or with the function that
+-- they belong to, which `size` still counts), `loads`, `load_errors`, `load_seconds`, `batches`,
+-- `batched_keys`, `evictions`, `expirations`, `bytes` (native memory).
+-- @tparam perigee.cache self the cache
+-- @treturn table numbers by name
+function _M.get_metrics(self)
+  local handle = self.store.handle
+  local metrics = _M.count(self, self.store.view)
+  metrics.size = C.perigee_store_size(handle)
+  metrics.weight = C.perigee_store_weight(handle)
+  metrics.invalidated = C.perigee_store_invalidated(handle)
+  metrics.bytes = C.perigee_store_bytes(handle)
+  return metrics
 end
 
 return _M

@@ -6,6 +6,7 @@
 
 local events = require "perigee.events"
 local log = require "perigee.log"
+local returns = require "perigee.returns"
 
 local handlers = events.handlers
 
@@ -51,6 +52,7 @@ local function next_left(self, me)
     local queue, at = self.queue, self.told
     key, value, reason = queue[at + 1], queue[at + 2], queue[at + 3]
     if value == queue then value = nil end
+    value = returns.first(value)
     self.told = at + 3
     if self.told == self.queued then self.queue, self.queued, self.told = fresh, 0, 0 end
   end

@@ -18,11 +18,12 @@ local copying = require "perigee.copying"
 local events = require "perigee.events"
 local flight = require "perigee.flight"
 local options = require "perigee.options"
+local returns = require "perigee.returns"
 local store_face = require "perigee.store"
 local tags = require "perigee.tags"
 
 local handlers = events.handlers
-local identity = store_face.identity
+local identity, STALE = store_face.identity, store_face.STALE
 
 local type = type
 
@@ -31,7 +32,7 @@ local _M = {}
 -- How long a value is kept: seconds, or false for not at all.
 local function lifetime(cache, value, spec, hint_ttl)
   local asked = spec and spec.ttl or cache.default_ttl
-  if value ~= nil then return hint_ttl or asked end
+  if returns.first(value) ~= nil then return hint_ttl or asked end
   local neg = cache.neg_ttl
   if spec and spec.neg_ttl ~= nil then neg = spec.neg_ttl end
   if neg == false then return false end
@@ -48,7 +49,7 @@ _M.lifetime = lifetime
 local function weight_of(cache, key, value)
   local weigh = cache.weigh
   if not weigh then return 0 end
-  local weight = weigh(key, value)
+  local weight = weigh(key, returns.first(value))
   if type(weight) ~= "number" or weight ~= weight or weight < 0 then
     options.fail("perigee.new", "the result of option \"weigh\"", "a number >= 0", weight, 1)
   end
@@ -64,14 +65,25 @@ _M.weight_of = weight_of
 -- @tparam table|nil list tags of the entry
 -- @tparam boolean used whether it counts as a use of the entry that is there
 function _M.keep(cache, key, value, ttl, list, used)
-  if not ttl then return cache.store:delete(key) end
-  cache.store:put(key, value, ttl * 1000, weight_of(cache, key, value), list, used)
+  if not ttl then return cache.store:delete(key, cache.space) end
+  cache.store:put(cache.space, key, value, ttl * 1000, weight_of(cache, key, value), list, used)
 end
+
+--- Adds to a counter of a cache, and of the whole that it is a part of.
+-- @tparam table cache the cache
+-- @tparam string counter its name
+-- @tparam number by how much
+local function count(cache, counter, by)
+  cache[counter] = cache[counter] + by
+  local whole = cache.whole
+  if whole then whole[counter] = whole[counter] + by end
+end
+_M.count = count
 
 local function tell_landed(record, failed, seconds)
   local cache = record.cache
   if failed and handlers.load_error then
-    local err = record.err
+    local err = returns.reason(record.err)
     if not record.ok then err = record.value end
     events.emit("load_error",
       { cache = cache.name or "", key = record.key, seconds = seconds, err = err })
@@ -144,14 +156,15 @@ function _M.land(record, now, ok, value, err, hints)
   if seconds >= cache.load_timeout then ok, value, err = true, nil, "timeout" end
   local failed = not ok or value == nil and err ~= nil
   record.ok, record.value, record.err = ok, value, err
-  cache.loads, cache.load_seconds = cache.loads + 1, cache.load_seconds + seconds
+  count(cache, "loads", 1)
+  count(cache, "load_seconds", seconds)
   if not failed then
     local settled, why = pcall(settle, record, hints)
     if not settled then
       record.ok, record.value, record.err, failed = false, why, nil, true
     end
   end
-  if failed then cache.load_errors = cache.load_errors + 1 end
+  if failed then count(cache, "load_errors", 1) end
   if not record.done then flight.land(record, false) end
   if handlers.load or handlers.load_error then tell_landed(record, failed, seconds) end
   if cache.store.queued > 0 then cache.store:tell() end
@@ -271,7 +284,7 @@ end
 -- @return the value
 local function stale_within(cache, key, grace)
   if grace == 0 then return false end
-  local left, value = cache.store:look(key)
+  local left, value = cache.store:look(key, cache.space)
   if not left or left > 0 or -left >= grace * 1000 then return false end
   return true, value
 end
@@ -280,8 +293,8 @@ _M.stale_within = stale_within
 --- Counts a value served after its deadline to a caller who had been counted as a miss.
 -- @tparam table cache the cache
 local function count_stale(cache)
-  C.perigee_store_count(cache.store.handle, 1, -1)
-  cache.stale_hits = cache.stale_hits + 1
+  C.perigee_store_count(cache.store.handle, cache.space, 1, -1)
+  count(cache, "stale_hits", 1)
 end
 _M.count_stale = count_stale
 
@@ -340,7 +353,7 @@ function _M.through(cache, key, record, starter, loader, spec)
     record = starter(cache, key, loader, spec)
   elseif counted then
     source = "wait"
-    cache.coalesced = cache.coalesced + 1
+    count(cache, "coalesced", 1)
   end
   if not record.done and not _M.wait(record, spec and spec.timeout or math.huge) then
     return nil, "timeout", source
@@ -366,7 +379,7 @@ end
 -- @tparam table|false spec options of the call
 -- @return value, err, source
 function _M.stale(cache, key, starter, loader, spec)
-  C.perigee_store_count(cache.store.handle, 0, 1)
+  C.perigee_store_count(cache.store.handle, cache.space, 0, 1)
   local found, value = stale_within(cache, key, cache.stale_while_revalidate)
   if not found then return _M.through(cache, key, nil, starter, loader, spec) end
   local record = refresh_behind(cache, key, starter, loader, spec)
@@ -376,6 +389,23 @@ function _M.stale(cache, key, starter, loader, spec)
   end
   count_stale(cache)
   return value, nil, "stale"
+end
+
+--- Answers a caller whose key memory has no live value for; the store was asked already.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam number slot what the store said: `MISS`, or at most `STALE`
+-- @tparam function starter as for `through`
+-- @tparam function|nil loader its loader
+-- @tparam table|false spec options of the call
+-- @return value, err, source
+function _M.missing(cache, key, slot, starter, loader, spec)
+  if slot <= STALE then
+    if loader then return _M.stale(cache, key, starter, loader, spec) end
+    C.perigee_store_count(cache.store.handle, cache.space, 0, 1)
+  end
+  if not loader then return nil, nil, "miss" end
+  return _M.through(cache, key, nil, starter, loader, spec)
 end
 
 --- A fresh load that starts now; the old value stays until it succeeds.

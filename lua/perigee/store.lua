@@ -23,6 +23,7 @@ local new_table = require "table.new"
 local C = require("perigee.lib").core
 local events = require "perigee.events"
 local leaving = require "perigee.leaving"
+local tagging = require "perigee.tagging"
 local turns = require "perigee.turns"
 
 local band, rshift = bit.band, bit.rshift
@@ -152,12 +153,18 @@ end
 
 --- The value of a live key. Counts a hit or a miss and tells the policy.
 -- @tparam string|number|boolean key checked before
+-- @tparam number space whose key it is
 -- @treturn number a slot, or a negative number: `MISS`, or at most `STALE`
 -- @return the value, if there is a slot
-function _M:get(key)
+function _M:get(key, space)
   local s, n = identity(key)
+  local slot, value
   self.busy = true
-  local slot, value = C.perigee_store_get(self.handle, s, n), nil
+  if space == 0 then
+    slot = C.perigee_store_get(self.handle, s, n)
+  else
+    slot = C.perigee_store_get_in(self.handle, space, s, n)
+  end
   if slot >= 0 then value = value_in(self, slot) end
   self.busy = false
   return slot, value
@@ -165,12 +172,13 @@ end
 
 --- The value of a key, live or stale, without counting and without telling the policy.
 -- @tparam string|number|boolean key checked before
+-- @tparam number space whose key it is
 -- @treturn number|nil milliseconds left; negative when it is stale; nil when it is not there
 -- @return the value
-function _M:look(key)
+function _M:look(key, space)
   local s, n = identity(key)
   self.busy = true
-  local slot, left, value = C.perigee_store_find(self.handle, 0, s, n), nil, nil
+  local slot, left, value = C.perigee_store_find(self.handle, space, s, n), nil, nil
   if slot <= STALE then slot = STALE - slot end
   if slot >= 0 then
     left, value = C.perigee_store_ttl(self.handle, slot), value_in(self, slot)
@@ -198,6 +206,9 @@ function _M:next(slot)
 end
 
 _M.left, _M.tell = leaving.left, leaving.tell
+_M.may_keep, _M.tag_version = tagging.may_keep, tagging.tag_version
+_M.write_tag = tagging.write_tag
+local refuse_while_busy, out_of_memory = tagging.refuse_while_busy, tagging.out_of_memory
 
 -- Takes one slot that C gave up: reason, key, value; nothing when none is left.
 local function take_gone(self)
@@ -227,16 +238,16 @@ function _M:drain()
   end
 end
 
-local function put_once(self, key, ttl_ms, weight)
+local function put_once(self, space, key, ttl_ms, weight)
   local kind = type(key)
   self.busy = true
   if self.view.gone_count > 0 or self.view.high >= self.slots then return AGAIN end
   if kind == "string" then
-    return C.perigee_store_put(self.handle, 0, key, #key, 0, ttl_ms, weight)
+    return C.perigee_store_put(self.handle, space, key, #key, 0, ttl_ms, weight)
   elseif kind == "number" then
-    return C.perigee_store_put(self.handle, 0, nil, 0, key, ttl_ms, weight)
+    return C.perigee_store_put(self.handle, space, nil, 0, key, ttl_ms, weight)
   end
-  return C.perigee_store_put(self.handle, 0, BOOLEANS[key], 1, 0, ttl_ms, weight)
+  return C.perigee_store_put(self.handle, space, BOOLEANS[key], 1, 0, ttl_ms, weight)
 end
 
 -- Drains what C gave up, and has room for every slot that it may hand out next.
@@ -248,71 +259,34 @@ local function make_ready(self)
 end
 
 -- The loops are apart, so that the usual put is compiled as one straight trace.
-local function take_slot_again(self, key, ttl_ms, weight)
+local function take_slot_again(self, space, key, ttl_ms, weight)
   local slot
   repeat
     make_ready(self)
-    slot = put_once(self, key, ttl_ms, weight)
+    slot = put_once(self, space, key, ttl_ms, weight)
     if slot == AGAIN then self.busy = false end
   until slot ~= AGAIN
   return slot
 end
 
-local function take_slot(self, key, ttl_ms, weight)
-  local slot = put_once(self, key, ttl_ms, weight)
+local function take_slot(self, space, key, ttl_ms, weight)
+  local slot = put_once(self, space, key, ttl_ms, weight)
   if slot ~= AGAIN then return slot end
   self.busy = false
-  return take_slot_again(self, key, ttl_ms, weight)
-end
-
--- What has to drain first, or makes a node, cannot be done by a finalizer that found us busy.
-local function refuse_while_busy(self)
-  if self.busy then error("perigee: not in a finalizer, while the cache is being written", 0) end
-end
-
-local function out_of_memory(self)
-  self.busy = false
-  error("perigee: out of memory", 0)
-end
-
--- The node of a tag: a path of parts split at `:`, or a list of parts. Leaves the store busy, so
--- that the node stays what it is until the caller has used it.
-local function hold_node(self, path)
-  local node
-  refuse_while_busy(self)
-  self.busy = true
-  if type(path) == "string" then
-    node = C.perigee_tags_path(self.tags, path, #path)
-  else
-    node = C.PERIGEE_TAG_ROOT
-    for i = 1, #path do
-      node = C.perigee_tags_part(self.tags, node, path[i], #path[i])
-      if node < 0 then break end
-    end
-  end
-  if node < 0 then out_of_memory(self) end
-  return node
-end
-
--- Tags the entry just put.
-local function tag(self, slot, tags)
-  for i = 1, #tags do
-    local failed = C.perigee_store_tag(self.handle, slot, hold_node(self, tags[i])) ~= 0
-    self.busy = false
-    if failed then out_of_memory(self) end
-  end
+  return take_slot_again(self, space, key, ttl_ms, weight)
 end
 
 --- Stores a value. Tells nobody yet: the caller runs `tell` when it is done.
+-- @tparam number space whose key it is
 -- @tparam string|number|boolean key checked before
 -- @param value anything, nil too
 -- @tparam number ttl_ms lifetime in milliseconds, or infinity
 -- @tparam number weight 0 if entries are not weighed
 -- @tparam[opt] table tags list of tags
 -- @tparam[opt] boolean used whether this counts as a use of an entry that is there
-function _M:put(key, value, ttl_ms, weight, tags, used)
-  if self.busy then return self:delete(key) end
-  local slot = take_slot(self, key, ttl_ms, weight)
+function _M:put(space, key, value, ttl_ms, weight, tags, used)
+  if self.busy then return self:delete(key, space) end
+  local slot = take_slot(self, space, key, ttl_ms, weight)
   if slot < 0 then
     if slot == C.PERIGEE_NO_MEMORY then out_of_memory(self) end
     self.busy = false
@@ -329,14 +303,14 @@ function _M:put(key, value, ttl_ms, weight, tags, used)
   if used and displaced == REPLACED then C.perigee_store_promote(self.handle, slot) end
   self.busy = false
   -- From here on the slot may be lost to a finalizer: then another entry gets a tag too many.
-  if tags then tag(self, slot, tags) end
+  if tags then tagging.tag(self, slot, tags) end
   if view.gone_count > 0 then self:drain() end
   if observed and displaced ~= 0 then
     self:left(old_key, old_value, REASONS[displaced])
   end
 end
 
---- Replaces the value of a live key; its lifetime and its tags stay. A use of the entry.
+--- Replaces the value of a live key of space 0; its lifetime and its tags stay. A use of the entry.
 -- @tparam string|number|boolean key checked before
 -- @param value the new one
 -- @tparam number|nil weight its weight, if entries are weighed
@@ -360,7 +334,7 @@ function _M:replace(key, value, weight)
   return slot >= 0
 end
 
---- Looks a key up without counting and without telling the policy.
+--- Looks a key of space 0 up without counting and without telling the policy.
 -- @tparam string|number|boolean key checked before
 -- @treturn number a slot, or a negative number: `MISS`, or at most `STALE`
 function _M:find(key)
@@ -370,14 +344,15 @@ end
 
 --- Forgets a key.
 -- @tparam string|number|boolean key checked before
+-- @tparam number space whose key it is
 -- @treturn boolean whether it was live
-function _M:delete(key)
+function _M:delete(key, space)
   local s, n = identity(key)
-  local found = C.perigee_store_del(self.handle, 0, s, n)
+  local found = C.perigee_store_del(self.handle, space, s, n)
   while found == AGAIN do
     refuse_while_busy(self)
     self:drain()
-    found = C.perigee_store_del(self.handle, 0, s, n)
+    found = C.perigee_store_del(self.handle, space, s, n)
   end
   self:drain()
   return found == 1
@@ -392,30 +367,31 @@ function _M:clear()
   if self.on_evict or handlers.evict then self:reclaim() end
 end
 
---- Whether the result of a load that began at tag version `began` may be kept under these tags.
--- @tparam table tags list of tags
--- @tparam number began from `tag_version`
--- @treturn boolean
-function _M:may_keep(tags, began)
-  for i = 1, #tags do
-    local may = C.perigee_tags_may_keep(self.tags, hold_node(self, tags[i]), began) == 1
-    self.busy = false
-    if not may then return false end
+--- A space of its own for the keys of somebody who must meet no other's.
+-- @treturn number
+function _M:new_space()
+  local space = C.perigee_store_new_space(self.handle)
+  if space == 0 then -- nobody may have some of them any more
+    collectgarbage()
+    self:reclaim()
+    space = C.perigee_store_new_space(self.handle)
   end
-  return true
+  if space == 0 then error("perigee: out of memory, or of spaces (65,535) for one cache", 0) end
+  return space
 end
 
---- The number of tag writes so far.
-function _M:tag_version()
-  return C.perigee_tags_version(self.tags)
-end
-
---- Invalidates everything under a tag.
--- @tparam string|table path the tag, checked before
-function _M:write_tag(path)
-  C.perigee_tags_write(self.tags, hold_node(self, path))
-  C.perigee_store_invalidate(self.handle)
-  self.busy = false
+--- Forgets what is in a space, in constant time unless somebody wants to be told of each value.
+-- @tparam number space the space
+-- @treturn number the number it has from now on
+function _M:clear_space(space)
+  local cleared = C.perigee_store_clear_space(self.handle, space)
+  while cleared == 0 do
+    refuse_while_busy(self)
+    self:reclaim()
+    cleared = C.perigee_store_clear_space(self.handle, space)
+  end
+  if self.on_evict or handlers.evict then self:reclaim() end
+  return cleared
 end
 
 --- Reclaims all that is expired or dead, now.

@@ -31,6 +31,16 @@ local CASES = {
   ["a miss without a loader"] = [[
     local cache = perigee.new { maxsize = 100 }
     return function() return cache:get("absent") end]],
+  ["a wrapped function of one argument"] = [[
+    local f = perigee.ttl(function(id) return id end)
+    return function() return f("key") end]],
+  ["a wrapped function of two arguments"] = [[
+    local f = perigee.lru(function(a, b) return a, b end)
+    return function() return f("key", 12) end]],
+  ["a wrapped function of three arguments, on a shared cache"] = [[
+    local cache = perigee.new { maxsize = 100, default_ttl = 60 }
+    local f = perigee.lru { cache = cache } (function(a, b, c) return a, b, c end)
+    return function() local a = f.call("key", true, nil) return a end]],
   ["a set that evicts"] = [[
     local cache, keys, i = perigee.new { maxsize = 100 }, {}, 0
     for n = 1, 1000 do keys[n] = "key" .. n end

@@ -126,11 +126,95 @@ describe("the index of the store", function()
   it("keeps equal keys of different spaces apart", function()
     local store = new_store({}, new_clock())
     local here = C.perigee_store_put(store.handle, 0, "key", 3, 0, math.huge, 0)
-    local there = C.perigee_store_put(store.handle, 7, "key", 3, 0, math.huge, 0)
+    local space = C.perigee_store_new_space(store.handle)
+    local other = C.perigee_store_new_space(store.handle)
+    local there = C.perigee_store_put(store.handle, space, "key", 3, 0, math.huge, 0)
     assert.not_equal(here, there)
     assert.equal(here, C.perigee_store_find(store.handle, 0, "key", 0))
-    assert.equal(there, C.perigee_store_find(store.handle, 7, "key", 0))
-    assert.equal(C.PERIGEE_MISS, C.perigee_store_find(store.handle, 8, "key", 0))
+    assert.equal(there, C.perigee_store_find(store.handle, space, "key", 0))
+    assert.equal(C.PERIGEE_MISS, C.perigee_store_find(store.handle, other, "key", 0))
+  end)
+end)
+
+describe("a space of the store", function()
+  local function put_in(store, space, key, ttl)
+    local slot
+    repeat
+      slot = C.perigee_store_put(store.handle, space, nil, 0, key, ttl or math.huge, 0)
+      drain(store, function() end)
+    until slot ~= C.PERIGEE_AGAIN
+    return slot
+  end
+
+  local function reclaim(store)
+    repeat
+      local more = C.perigee_store_step(store.handle, 16)
+      drain(store, function() end)
+    until more == 0
+  end
+
+  it("counts apart, and the whole counts all", function()
+    local clock = new_clock()
+    local store = new_store({ max_entries = 4, policy = POLICIES.lru }, clock)
+    local space = C.perigee_store_new_space(store.handle)
+    put_in(store, space, 1)
+    put_in(store, space, 2, 5)
+    put_in(store, 0, 1)
+    assert.equal(C.PERIGEE_MISS, C.perigee_store_get_in(store.handle, space, nil, 3))
+    assert.is_true(C.perigee_store_get_in(store.handle, space, nil, 1) >= 0)
+    assert.is_true(C.perigee_store_get(store.handle, nil, 1) >= 0)
+    assert.equal(2, C.perigee_store_space_size(store.handle, space))
+    clock.now_ms = clock.now_ms + 10
+    assert.equal(1, C.perigee_store_space_size(store.handle, space))
+    reclaim(store)
+    for key = 10, 13 do put_in(store, 0, key) end
+    local counters = C.perigee_store_get_space(store.handle, space)
+    assert.equal(1, tonumber(counters.hits))
+    assert.equal(1, tonumber(counters.misses))
+    assert.equal(1, tonumber(counters.expirations))
+    assert.equal(1, tonumber(counters.evictions))
+    assert.equal(2, tonumber(store.view.hits))
+    assert.equal(2, tonumber(store.view.evictions))
+    verify(store)
+  end)
+
+  it("is cleared alone, as often as one likes", function()
+    local store = new_store({ max_entries = 100 }, new_clock())
+    local space = C.perigee_store_new_space(store.handle)
+    put_in(store, 0, 1)
+    for round = 1, 200000 do
+      if round % 1000 == 0 then put_in(store, space, 1) end
+      local cleared = C.perigee_store_clear_space(store.handle, space)
+      if cleared == 0 then
+        reclaim(store)
+        cleared = C.perigee_store_clear_space(store.handle, space)
+      end
+      assert(cleared ~= 0 and cleared ~= space, "the space was not cleared")
+      space = cleared
+      assert(C.perigee_store_find(store.handle, space, nil, 1) < 0, "an earlier life came back")
+    end
+    assert.is_true(C.perigee_store_find(store.handle, 0, nil, 1) >= 0)
+    reclaim(store)
+    assert.equal(1, C.perigee_store_size(store.handle))
+    verify(store)
+  end)
+
+  it("is used again when it was dropped and there are no others, and is empty then", function()
+    local store = new_store({ max_entries = 100 }, new_clock())
+    local first = C.perigee_store_new_space(store.handle)
+    put_in(store, first, 1)
+    local count, space = 1, C.perigee_store_new_space(store.handle)
+    while space ~= 0 do
+      count, space = count + 1, C.perigee_store_new_space(store.handle)
+    end
+    assert.is_true(count == 65535 or count == 64) -- in the hard build
+    C.perigee_store_drop_space(store.handle, first)
+    local again = C.perigee_store_new_space(store.handle)
+    assert.not_equal(0, again)
+    assert.not_equal(first, again)
+    assert.equal(C.PERIGEE_MISS, C.perigee_store_find(store.handle, again, nil, 1))
+    assert.equal(0, C.perigee_store_new_space(store.handle))
+    verify(store)
   end)
 end)
 

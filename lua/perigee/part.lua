@@ -1,0 +1,119 @@
+-- SPDX-License-Identifier: MIT
+
+--- A part of a cache: keys in a space of their own, loads of their own, counters of their own;
+-- room, policy and options are those of the whole. What `load` does with a cache, it does with a
+-- part.
+-- @module perigee.part
+
+local C = require("perigee.lib").core
+local events = require "perigee.events"
+local flight = require "perigee.flight"
+local inspection = require "perigee.inspection"
+local load = require "perigee.load"
+local store_face = require "perigee.store"
+
+local handlers = events.handlers
+local identity = store_face.identity
+local start = load.start
+
+local _M = {}
+
+-- Gives the space back when nobody has the part any more.
+local function guard(part)
+  local proxy, store, space = newproxy(true), part.whole.store, part.space
+  getmetatable(proxy).__gc = function() C.perigee_store_drop_space(store.handle, space) end
+  return proxy
+end
+
+--- Makes a part.
+-- @tparam perigee.cache cache the whole
+-- @tparam number|nil ttl seconds; nil: `default_ttl` of the cache
+-- @tparam string label how it is called in messages
+-- @treturn table the part
+function _M.new(cache, ttl, label)
+  local part = {
+    whole = cache,
+    number = flight.new_number(),
+    space = cache.store:new_space(),
+    version = 0,
+    loading = 0,
+    default_ttl = ttl,
+    describe = function() return label end,
+  }
+  inspection.reset_loads(part)
+  cache.parts[part] = true
+  part.guard = guard(part)
+  return setmetatable(part, { __index = cache })
+end
+
+local function check_open(part)
+  if not part.closed then return end
+  error(("%s: %s is closed"):format(part:describe(), part.whole:describe()), 0)
+end
+
+--- A load of a key that the store was asked for, in vain.
+-- @tparam table part the part
+-- @tparam string|number|boolean key the key
+-- @tparam number slot what the store said
+-- @tparam function loader as for `cache:get`
+-- @return value, err, source
+function _M.load(part, key, slot, loader)
+  check_open(part)
+  return load.missing(part, key, slot, start, loader, false)
+end
+
+--- A fresh load; the old value stays until it succeeds.
+-- @tparam table part the part
+-- @tparam string|number|boolean key the key
+-- @tparam function loader as for `cache:get`
+-- @return value, err, source
+function _M.refresh(part, key, loader)
+  check_open(part)
+  return load.fresh(part, key, start, loader, false)
+end
+
+local function tell(part)
+  if part.store.queued > 0 then part.store:tell() end
+end
+
+--- Forgets a key. Loads of it that run now are not kept.
+-- @tparam table part the part
+-- @tparam string|number|boolean key the key
+function _M.delete(part, key)
+  if part.loading > 0 then
+    local s, n = identity(key)
+    flight.fence(part.number, s, n)
+  end
+  part.store:delete(key, part.space)
+  if handlers.invalidate then
+    events.emit("invalidate", { cache = part.name or "", key = key })
+  end
+  tell(part)
+end
+
+--- Forgets the part's entries and resets its counters.
+-- @tparam table part the part
+function _M.clear(part)
+  part.version = part.version + 1
+  part.space = part.store:clear_space(part.space)
+  inspection.reset_loads(part)
+  local counters = C.perigee_store_get_space(part.store.handle, part.space)
+  counters.hits, counters.misses, counters.evictions, counters.expirations = 0, 0, 0, 0
+  if handlers.invalidate then
+    events.emit("invalidate", { cache = part.name or "", all = true })
+  end
+  tell(part)
+end
+
+--- What the part has done: as `cache:get_metrics`, without `weight`, `invalidated` and `bytes`,
+-- which are the whole's.
+-- @tparam table part the part
+-- @treturn table numbers by name
+function _M.get_metrics(part)
+  local handle = part.store.handle
+  local metrics = inspection.count(part, C.perigee_store_get_space(handle, part.space))
+  metrics.size = C.perigee_store_space_size(handle, part.space)
+  return metrics
+end
+
+return _M

@@ -1,0 +1,65 @@
+-- SPDX-License-Identifier: MIT
+
+--- What a function returned, as one value that a cache can hold: one result stands for itself;
+-- none, or several, go into a box.
+-- @module perigee.returns
+
+local select, type, getmetatable, setmetatable = select, type, getmetatable, setmetatable
+
+local _M = {}
+
+local box_mt = { __name = "perigee.returns" }
+local failure_mt = { __name = "perigee.failure" }
+
+--- Packs the results of a loader that is somebody's function.
+-- @param ... its results
+-- @return one value: the only result, or a box
+-- @return err, if the first result is nil and the second is not: the second, or all in a box
+function _M.pack(...)
+  local n = select("#", ...)
+  if n == 1 then return (...) end
+  local first, second = ...
+  if first ~= nil or second == nil then return setmetatable({ n = n, ... }, box_mt) end
+  if n == 2 then return nil, second end
+  return nil, setmetatable({ n = n, ... }, failure_mt)
+end
+
+local function unbox(box)
+  if box.n == 2 then return box[1], box[2] end
+  if box.n == 3 then return box[1], box[2], box[3] end
+  return unpack(box, 1, box.n)
+end
+
+--- The results that one value stands for.
+-- @param value from `pack`
+-- @return the results
+function _M.unpack(value)
+  if type(value) == "table" and getmetatable(value) == box_mt then return unbox(value) end
+  return value
+end
+
+--- The results of a call that failed.
+-- @param err from `pack`, or an error of the cache's own
+-- @return nil, err, and whatever came after it
+function _M.unpack_failure(err)
+  if type(err) == "table" and getmetatable(err) == failure_mt then return unbox(err) end
+  return nil, err
+end
+
+--- What others see of a value that a cache holds: the first result.
+-- @param value any value of a cache
+-- @return the first result
+function _M.first(value)
+  if type(value) == "table" and getmetatable(value) == box_mt then return value[1] end
+  return value
+end
+
+--- What others see of a load's error.
+-- @param err any error of a load
+-- @return the second result
+function _M.reason(err)
+  if type(err) == "table" and getmetatable(err) == failure_mt then return err[2] end
+  return err
+end
+
+return _M

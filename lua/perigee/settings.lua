@@ -1,0 +1,46 @@
+-- SPDX-License-Identifier: MIT
+
+--- The options of a cache and of its methods: kind by name, for `options.check`.
+-- @module perigee.settings
+
+local options = require "perigee.options"
+local tags = require "perigee.tags"
+
+local kinds = options.kinds
+
+local _M = {}
+
+--- Options of `perigee.new`.
+_M.NEW = {
+  name = kinds.name,
+  maxsize = kinds.bound,
+  default_ttl = kinds.duration,
+  neg_ttl = kinds.neg_duration,
+  ttl_jitter = kinds.fraction,
+  stale_while_revalidate = kinds.grace,
+  stale_if_error = kinds.grace,
+  load_timeout = kinds.duration,
+  batch_window_ms = kinds.milliseconds,
+  max_batch_size = kinds.count,
+  policy = options.one_of { "auto", "s3fifo", "lru", "wtinylfu", "sieve", "fifo" },
+  maxweight = kinds.weight,
+  weigh = kinds.callable,
+  copy = kinds.boolean,
+  on_evict = kinds.callable,
+}
+
+--- Options of `cache:get` and its kin.
+_M.GET = {
+  loader = kinds.callable,
+  batch_loader = kinds.callable,
+  ttl = kinds.duration,
+  neg_ttl = kinds.neg_duration,
+  tags = tags.LIST,
+  timeout = kinds.duration,
+  use_cache = kinds.boolean,
+}
+
+--- Options of `cache:set` and its kin.
+_M.SET = { ttl = kinds.duration, tags = tags.LIST, write_remote = kinds.boolean }
+
+return _M
