@@ -221,7 +221,7 @@ end
 local LRU = specification {}
 local TTL = specification { time_to_live = kinds.duration }
 
--- The options of the cache to be made; of a cache that is there, none may be given.
+-- The options of the cache to be made. When there is one, none may be given.
 local function cache_options(where, opts, defaults)
   local own = {}
   for name in next, settings.NEW do
@@ -280,20 +280,13 @@ local function wrapper(where, opts, specs, defaults)
   opts = opts == nil and {} or opts
   options.argument(where, "opts", { "a function or a table of options", kinds.list[2] }, opts, 2)
   options.check(where, opts, specs, 2)
-  local own = cache_options(where, opts, opts.cache and {} or defaults)
-  local ttl = opts.cache and opts.time_to_live
-  if not opts.cache and specs == TTL then
-    if own.default_ttl then
-      error(where .. ": option \"default_ttl\" is called \"time_to_live\" here", 2)
-    end
-    own.default_ttl = opts.time_to_live or 60
-  elseif specs == TTL then
-    ttl = ttl or 60
-  end
-  local cache = opts.cache
+  local own = cache_options(where, opts, defaults)
+  local ttl = nil
+  if specs == TTL then ttl = opts.time_to_live or opts.default_ttl or 60 end
+  own.default_ttl = ttl or own.default_ttl
   return function(fn)
     options.argument(where, "fn", kinds.callable, fn, 2)
-    return wrap(where, opts, cache or cache_face.new(own), ttl or nil, fn)
+    return wrap(where, opts, opts.cache or cache_face.new(own), ttl, fn)
   end
 end
 

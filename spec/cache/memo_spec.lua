@@ -411,6 +411,22 @@ describe("functions on a cache of yours", function()
   end)
 end)
 
+describe("the options of wrapping", function()
+  it("have the defaults of their kind", function()
+    local lru, ttl = perigee.lru(print).cache, perigee.ttl(print).cache
+    assert.are.same({ 128, math.huge }, { lru.maxsize, lru.default_ttl })
+    assert.are.same({ 1024, 60 }, { ttl.maxsize, ttl.default_ttl })
+    assert.equal(5, perigee.ttl { time_to_live = 5 } (print).cache.default_ttl)
+    assert.equal(6, perigee.ttl { default_ttl = 6 } (print).cache.default_ttl)
+    assert.equal(7, perigee.lru { default_ttl = 7 } (print).cache.default_ttl)
+  end)
+
+  it("give each function of one wrapper a cache of its own", function()
+    local wrap = perigee.lru { maxsize = 5 }
+    assert.not_equal(wrap(print).cache, wrap(print).cache)
+  end)
+end)
+
 describe("a mistake in wrapping", function()
   local f = perigee.lru(function(a) return a end)
   local cache = perigee.new()
@@ -419,7 +435,6 @@ describe("a mistake in wrapping", function()
     { function() perigee.lru { ttl = 5 } end, "perigee.lru: there is no option \"ttl\"" },
     { function() perigee.lru { time_to_live = 5 } end, "there is no option \"time_to_live\"" },
     { function() perigee.ttl { time_to_live = 0 } end, "option \"time_to_live\" must be" },
-    { function() perigee.ttl { default_ttl = 5 } end, "is called \"time_to_live\" here" },
     { function() perigee.lru { skip_args = -1 } end, "option \"skip_args\" must be" },
     { function() perigee.lru { skip_args = 2 } (function(a) return a end) end,
       "option \"skip_args\" is 2, but the function has 1 parameter" },
