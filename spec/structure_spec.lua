@@ -67,6 +67,10 @@ local MODULES = {
   { "perigee.keys" },
   { "perigee.part", "lib", "events", "flight", "inspection", "load", "store" },
   { "perigee.memo", "cache", "copying", "keys", "options", "part", "returns", "settings" },
+  -- How entries travel to tiers.
+  { "perigee.codec", "lib", "options" },
+  { "perigee.mac", "lib" },
+  { "perigee.envelope", "lib", "codec", "mac", "returns" },
   -- The front door, and the program.
   { "perigee", "version",
     lazily = { "batch", "cache", "events", "exec", "keys", "memo", "metrics", "runtime",
@@ -129,6 +133,7 @@ local WHOLE = {
   install = "both ways of installing",
   structure = "this one",
   support = "what the specs share",
+  tier = "what the tiers share",
 }
 
 local function files(folder, pattern, found)

@@ -7,6 +7,7 @@
  *   flight.h  loads that run, who waits for them, what may be kept
  *   batch.h   keys collected per loader
  *   clock.h   the one source of "now"
+ *   serialized.h  whether bytes from outside may be decoded
  *
  * The core holds no values, calls no Lua and no event loop, and is not thread-safe: one set of
  * these objects belongs to one Lua state. Lua pulls everything: see docs/architecture.md.

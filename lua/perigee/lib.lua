@@ -26,6 +26,18 @@ local function load_library(name)
   return C
 end
 
+--- A library of somebody else's.
+-- @tparam string declarations in C, as `ffi.cdef` takes them
+-- @tparam table names file names that it may have, the likeliest first
+-- @treturn cdata|nil the library; nil: it is not installed
+function _M.foreign(declarations, names)
+  ffi.cdef(declarations)
+  for _, name in ipairs(names) do
+    local found, library = pcall(ffi.load, name)
+    if found then return library end
+  end
+end
+
 setmetatable(_M, {
   __index = function(self, name)
     local C = load_library(name)

@@ -54,6 +54,27 @@ function _M.first(value)
   return value
 end
 
+--- The results in a box as a table of scalars by name, for tiers: `n`, and those that are not nil.
+-- @param value any value of a cache
+-- @treturn table|nil nil: it is no box
+function _M.to_table(value)
+  if type(value) ~= "table" or getmetatable(value) ~= box_mt then return nil end
+  local named = { n = value.n }
+  for i = 1, value.n do named["r" .. i] = value[i] end
+  return named
+end
+
+--- The box that such a table stands for.
+-- @param named from outside
+-- @treturn table|nil nil: it is nothing of the kind
+function _M.from_table(named)
+  local n = type(named) == "table" and named.n
+  if type(n) ~= "number" or n < 0 or n > 65535 or n % 1 ~= 0 then return nil end
+  local box = { n = n }
+  for i = 1, n do box[i] = named["r" .. i] end
+  return setmetatable(box, box_mt)
+end
+
 --- What others see of a load's error.
 -- @param err any error of a load
 -- @return the second result
