@@ -17,12 +17,17 @@ local function heap_bytes()
   return collectgarbage "count" * 1024
 end
 
+local function fill(cache, names, count)
+  for i = 1, count do cache:set(names[i], i, TTL) end
+  return cache
+end
+
 -- Bytes per entry of what `make` returns once it is filled.
 local function weigh(names, make)
-  make(1):set("warm", 1, TTL) -- modules, compiled code and the like are not the cache's
+  -- Modules, compiled code and the like are not the cache's: another is filled before.
+  fill(make(1000), names, 1000)
   local before = heap_bytes()
-  local cache = make(#names)
-  for i = 1, #names do cache:set(names[i], i, TTL) end
+  local cache = fill(make(#names), names, #names)
   local bytes = heap_bytes() - before
   if cache.store then bytes = bytes + C.perigee_store_bytes(cache.store.handle) end
   assert(cache:get(names[1]) == 1)
