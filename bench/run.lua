@@ -11,7 +11,8 @@ local root = arg[0]:match "^(.*)/bench/[^/]*$" or arg[0]:match "^bench/" and "."
 package.path = root .. "/?.lua;" .. package.path
 
 local CASES = {
-  "hits", "evictions", "bytes", "misses", "herds", "batches", "expiry", "invalidation", "collector",
+  "hits", "functions", "evictions", "bytes", "misses", "herds", "batches", "expiry", "invalidation",
+  "collector",
 }
 
 local EFFORTS = {

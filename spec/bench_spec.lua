@@ -12,6 +12,7 @@ end
 
 local CASES = {
   hits = { "hits-1k", "hits-tagged-1M", "hits-plain-100k" },
+  functions = { "functions-one", "functions-two" },
   evictions = { "evictions-1023", "evictions-65536" },
   bytes = { "bytes-1000", "bytes-1000000" },
   misses = { "misses", "misses-plain" },

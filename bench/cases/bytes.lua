@@ -25,7 +25,7 @@ end
 -- Bytes per entry of what `make` returns once it is filled.
 local function weigh(names, make)
   -- Modules, compiled code and the like are not the cache's: another is filled before.
-  fill(make(1000), names, 1000)
+  fill(make(1000), names, math.min(1000, #names))
   local before = heap_bytes()
   local cache = fill(make(#names), names, #names)
   local bytes = heap_bytes() - before
