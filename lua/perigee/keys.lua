@@ -247,6 +247,8 @@ end
 -- @treturn string|number|boolean
 function _M.list(where, n, ...)
   if n == 1 then return _M.one(where, (...)) end
+  if n == 2 then return _M.two(where, ...) end
+  if n == 3 then return _M.three(where, ...) end
   return _M.encode(where, 3, n, ...)
 end
 

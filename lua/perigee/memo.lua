@@ -60,6 +60,9 @@ local function key_by_function(inside)
   local key_fn, where, count = inside.key_fn, inside.where, inside.count
   local function key_of_results(...) return keys.list(where, select("#", ...), ...) end
   if inside.open then return function(...) return key_of_results(key_fn(...)) end end
+  if count == 0 then return function() return key_of_results(key_fn()) end end
+  if count == 1 then return function(a) return key_of_results(key_fn(a)) end end
+  if count == 2 then return function(a, b) return key_of_results(key_fn(a, b)) end end
   return function(...) return key_of_results(key_fn(unpack({ ... }, 1, count))) end
 end
 
@@ -128,6 +131,29 @@ CALLS[3] = function(part, fn, where)
     return load(part, key, slot, with_arguments(fn, 3, a, b, c))
   end
 end
+
+-- The same for methods, whose object does not count: of one and two arguments beside it.
+local METHOD_CALLS = {}
+
+METHOD_CALLS[2] = function(part, fn, where)
+  return function(object, a)
+    local key = keys.one(where, a)
+    local slot, value = part.store:get(key, part.space)
+    if slot >= 0 then return given(part, value) end
+    return load(part, key, slot, with_arguments(fn, 2, object, a))
+  end
+end
+
+METHOD_CALLS[3] = function(part, fn, where)
+  return function(object, a, b)
+    local key = keys.two(where, a, b)
+    local slot, value = part.store:get(key, part.space)
+    if slot >= 0 then return given(part, value) end
+    return load(part, key, slot, with_arguments(fn, 3, object, a, b))
+  end
+end
+
+local BY_SKIPPED = { [0] = CALLS, METHOD_CALLS }
 
 local function call_with_any(part, fn, key_of)
   return function(...)
@@ -260,7 +286,8 @@ local function wrap(where, opts, cache, ttl, fn)
   local inside = { where = where, count = count, open = open, skip = skip, key_fn = opts.key_fn,
     shares = opts.cache ~= nil, part = part_face.new(cache, ttl, label) }
   inside.key_of = (opts.key_fn and key_by_function or key_by_position)(inside)
-  local by_count = not open and skip == 0 and not opts.key_fn and CALLS[count]
+  local straight = not open and not opts.key_fn and BY_SKIPPED[skip]
+  local by_count = straight and straight[count]
   local call
   if by_count then
     call = by_count(inside.part, fn, where)

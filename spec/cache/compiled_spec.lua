@@ -41,6 +41,12 @@ local CASES = {
     local cache = perigee.new { maxsize = 100, default_ttl = 60 }
     local f = perigee.lru { cache = cache } (function(a, b, c) return a, b, c end)
     return function() local a = f.call("key", true, nil) return a end]],
+  ["a wrapped method"] = [[
+    local class = {}
+    class.__index = class
+    class.row = perigee.lru { skip_args = 1 } (function(self, id) return id end)
+    local object = setmetatable({}, class)
+    return function() return object:row("key") end]],
   ["a set that evicts"] = [[
     local cache, keys, i = perigee.new { maxsize = 100 }, {}, 0
     for n = 1, 1000 do keys[n] = "key" .. n end

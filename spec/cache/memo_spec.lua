@@ -276,6 +276,31 @@ describe("skip_args and key_fn", function()
     assert.equal(2, calls)
   end)
 
+  it("leave any number of arguments out, of any number", function()
+    for skip = 0, 3 do
+      for count = skip, skip + 4 do
+        local names = {}
+        for i = 1, count do names[i] = "p" .. i end
+        local list = table.concat(names, ", ")
+        local made = loadstring(("local calls = ... return function(%s) calls.n = calls.n + 1 "
+          .. "return calls.n%s end"):format(list, count > 0 and ", " .. list or ""))
+        local calls = { n = 0 }
+        local f = perigee.lru { skip_args = skip } (made(calls))
+        local one, two = {}, {}
+        for i = 1, count do one[i], two[i] = i, i > skip and i or "other" end
+        local first = { f(unpack(one, 1, count)) }
+        assert.are.same(first, { f(unpack(two, 1, count)) })
+        assert.equal(count, #first - 1)
+        if count > skip then
+          two[count] = "last"
+          assert.equal(2, (f(unpack(two, 1, count))))
+          f:invalidate_cache(unpack(two, 1, count))
+          assert.equal(3, (f(unpack(two, 1, count))))
+        end
+      end
+    end
+  end)
+
   it("key_fn returns what to key by, from what the function sees", function()
     local seen
     local f = perigee.lru { key_fn = function(...)
