@@ -8,8 +8,9 @@
 -- - `name`: `"libev"`, `"none"` (plain code: waiting blocks), `"virtual"` (`perigee.testing`);
 -- - `now()`: monotonic seconds, of this turn of the loop;
 -- - `can_wait()` -> a ticket (a positive number) for the caller's next park, or nil and why not;
--- - `park(ticket [, timeout])` -> true when the ticket was unparked (also before the park),
---   false after `timeout` seconds; raises the plain string `"cancelled"` in a cancelled task;
+-- - `park(ticket [, timeout])` -> true when the ticket was unparked (also before the park) or is
+--   stale (a finalizer that tries to wait takes it away): the caller looks again; false after
+--   `timeout` seconds; raises the plain string `"cancelled"` in a cancelled task;
 -- - `unpark(ticket)`: wakes it in the next turn; a stale ticket is ignored;
 -- - `spawn(fn, a, b)`: starts internal work at once, which runs until it first waits. It
 --   belongs to the outermost run, inherits `context.load` and `context.session`, and should

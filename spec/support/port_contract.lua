@@ -55,6 +55,14 @@ return function(it, inside, traits)
     assert.is_false(port.park(port.can_wait(), 0.01))
   end)
 
+  test("a wait with a stale ticket ends at once: its caller looks again", function()
+    local port = context.port
+    local stale = port.can_wait()
+    port.park(stale, 0)
+    assert.is_true(port.park(stale, 3600))
+    assert.is_false(port.park(port.can_wait(), 0.01))
+  end)
+
   test("numbers that never were tickets are ignored", function()
     local port = context.port
     local mine = port.can_wait()

@@ -317,7 +317,7 @@ end
 function _M.park(ticket, timeout)
   local task, thread = current, current_thread
   local slot = task.slot
-  if tickets[slot] ~= ticket then error("perigee: park on a stale ticket", 2) end
+  if tickets[slot] ~= ticket then return true end -- a finalizer tried to wait in between
   if task.stop then _M.raise_cancelled(task) end
   if early[slot] == ticket then
     tickets[slot] = after(ticket)
@@ -345,9 +345,9 @@ _M.renew, _M.discard, _M.retire = renew, discard, retire
 
 _M.add_thread, _M.fresh_ticket = add_thread, fresh_ticket
 
---- Parks a thread, not its caller; false if its ticket was fired already.
+--- Parks a thread, not its caller; false if its ticket was fired already, or is outdated.
 function _M.begin_park(slot, ticket, timeout)
-  if tickets[slot] ~= ticket then error("perigee: park on a stale ticket", 3) end
+  if tickets[slot] ~= ticket or parked[slot] == ticket then return false end
   if early[slot] == ticket then
     tickets[slot] = after(ticket)
     return false
