@@ -31,6 +31,7 @@ local SOURCES = {
   metrics = { "perigee.metrics", "all" },
   prometheus = { "perigee.metrics", "prometheus" },
   on = { "perigee.events", "on" },
+  disk = { "perigee.tier.disk", "new" },
 }
 
 setmetatable(_M, { __index = function(self, name)

@@ -5,7 +5,7 @@
 local ffi = require "ffi"
 local lib = require "perigee.lib"
 
-local LIBRARIES = { "core", "rt" }
+local LIBRARIES = { "core", "rt", "disk" }
 local MOST_ARGUMENTS = 8
 
 local function run(command)

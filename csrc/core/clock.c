@@ -26,3 +26,18 @@ PERIGEE_API double perigee_clock_sync(perigee_clock *clock) {
   advance_to(clock, &now);
   return (double)now.tv_sec + (double)now.tv_nsec * 1e-9 + (double)clock->offset_ms * 1e-3;
 }
+
+static double ms_of(clockid_t which) {
+  struct timespec now;
+  clock_gettime(which, &now);
+  return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}
+
+PERIGEE_API double perigee_clock_machine(void) {
+  return ms_of(CLOCK_MONOTONIC) * 1e-3;
+}
+
+PERIGEE_API double perigee_clock_wall_ms(perigee_clock *clock) {
+  double ahead = (double)perigee_clock_read(clock) - ms_of(CLOCK_MONOTONIC);
+  return ms_of(CLOCK_REALTIME) + ahead + clock->wall_offset_ms;
+}

@@ -14,9 +14,10 @@
 
 /* ffi: begin */
 typedef struct perigee_clock {
-  uint64_t now_ms;   /* last time read or set: milliseconds, monotonic */
-  int64_t offset_ms; /* added to the machine's clock when running */
-  int32_t held;      /* 1: now_ms counts as it stands; 0: each reading asks the machine */
+  uint64_t now_ms;       /* last time read or set: milliseconds, monotonic */
+  int64_t offset_ms;     /* added to the machine's clock when running */
+  int32_t held;          /* 1: now_ms counts as it stands; 0: each reading asks the machine */
+  double wall_offset_ms; /* added to the machine's wall clock: tests of its jumps */
 } perigee_clock;
 
 /* perigee_clock_now: whole milliseconds, monotonic, as a number Lua can use. */
@@ -25,6 +26,13 @@ double perigee_clock_now(perigee_clock *clock);
 /* perigee_clock_sync: moves `now_ms` to the machine's precise time, held or not; returns that
  * time in seconds with a fraction (the offset included). */
 double perigee_clock_sync(perigee_clock *clock);
+
+/* perigee_clock_machine: the machine's precise monotonic time in seconds, to measure work with. */
+double perigee_clock_machine(void);
+
+/* perigee_clock_wall_ms: the same instant as perigee_clock_now in milliseconds since 1970, for what
+ * outlives the process. It may jump. */
+double perigee_clock_wall_ms(perigee_clock *clock);
 /* ffi: end */
 
 /* perigee_clock_read: the same instant as perigee_clock_now, for C. */

@@ -71,6 +71,7 @@ PERIGEE_API int32_t perigee_store_pop(perigee_store *store) {
   if (store->view.gone_count == 0) return PERIGEE_MISS;
   int32_t at = --store->view.gone_count;
   store->view.reason = store->gone_reason[at];
+  perigee_store_track_leave(store, store->gone_slot[at]);
   store->popped++;
   return (int32_t)store->gone_slot[at];
 }

@@ -53,6 +53,10 @@ static int resize_slots(perigee_store *store, uint32_t capacity) {
   }
   if (store->tagging && resize_array(&store->tagging, sizeof *store->tagging, capacity)) return -1;
   if (store->weights && resize_array(&store->weights, sizeof *store->weights, capacity)) return -1;
+  if (store->tracks) {
+    if (resize_array(&store->tracks, 1, capacity)) return -1;
+    memset(store->tracks + store->capacity, 0, capacity - store->capacity);
+  }
   if (resize_index(store, capacity)) return -1;
   store->capacity = capacity;
   return 0;
@@ -122,6 +126,7 @@ PERIGEE_API void perigee_store_free(perigee_store *store) {
   perigee_dealloc(store->tagging);
   perigee_dealloc(store->tag_links);
   perigee_dealloc(store->weights);
+  perigee_dealloc(store->tracks);
   perigee_dealloc(store->spaces);
   perigee_dealloc(store);
 }
@@ -263,14 +268,14 @@ PERIGEE_API double perigee_store_ttl(perigee_store *store, int32_t slot) {
   return (double)deadline - (double)perigee_clock_read(store->clock);
 }
 
-static int is_live(perigee_store *store, uint32_t slot) {
+int perigee_store_is_live(perigee_store *store, uint32_t slot) {
   if (store->entries[slot].word == PERIGEE_WORD_FREE) return 0;
   return !perigee_store_why_dead(store, slot) && perigee_store_ttl(store, (int32_t)slot) > 0;
 }
 
 PERIGEE_API int32_t perigee_store_next(perigee_store *store, int32_t slot) {
   for (uint32_t next = (uint32_t)(slot + 1); next < store->view.high; next++)
-    if (is_live(store, next)) return (int32_t)next;
+    if (perigee_store_is_live(store, next)) return (int32_t)next;
   return PERIGEE_MISS;
 }
 
@@ -300,6 +305,7 @@ PERIGEE_API double perigee_store_bytes(const perigee_store *store) {
   if (store->wheel) per_slot += sizeof *store->wheel->links;
   if (store->tagging) per_slot += sizeof *store->tagging;
   if (store->weights) per_slot += sizeof *store->weights;
+  if (store->tracks) per_slot++;
   size_t bytes = sizeof *store + store->capacity * per_slot;
   bytes += perigee_index_bytes(&store->index);
   bytes += store->space_capacity * sizeof *store->spaces;

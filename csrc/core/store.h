@@ -66,6 +66,8 @@ typedef struct perigee_store_view { /* what Lua reads without a call; owned by t
   int32_t gone_count;
   int32_t reason; /* why the slot popped last has gone */
   uint32_t high;  /* slots ever used: the next new slot */
+  int32_t saved;  /* of what was displaced or popped last: whether a backup has it, */
+  uint32_t space; /* and whose key it was (tracked stores only) */
   uint64_t hits;
   uint64_t misses;
   uint64_t evictions;   /* entries given up for their size */
@@ -180,6 +182,35 @@ void perigee_store_invalidate(perigee_store *store);
  * 1: there is more to do now (or no more may be gone); 0: not before perigee_store_due_ms. */
 int32_t perigee_store_step(perigee_store *store, int32_t budget);
 double perigee_store_due_ms(const perigee_store *store); /* clock time; infinity: never */
+
+/* Backups. A tracked store knows of each entry whether it has *changed* since it was saved, and of
+ * each slot whether a backup holds a record of what is there: if that leaves, the view says so.
+ *
+ * perigee_store_track: tracks from now on; all that is there has changed. 0, or NO_MEMORY. */
+int32_t perigee_store_track(perigee_store *store);
+
+/* perigee_store_next_changed: the first live slot after `slot` that has changed, or MISS. */
+int32_t perigee_store_next_changed(perigee_store *store, int32_t slot);
+
+/* perigee_store_set_changed: the slot's entry is not what a backup has. _set_saved: it is, from
+ * now on (1), or a backup has none of it (0). */
+void perigee_store_set_changed(perigee_store *store, int32_t slot);
+void perigee_store_set_saved(perigee_store *store, int32_t slot, int32_t saved);
+
+/* perigee_store_unsave: no backup holds anything. _resave: what backups hold is not known to be
+ * what is here. _saved: how many slots a backup holds. */
+void perigee_store_unsave(perigee_store *store);
+void perigee_store_resave(perigee_store *store);
+double perigee_store_saved(const perigee_store *store);
+
+/* perigee_store_has_room: 1 if an entry can be put and none has to go for it. */
+int32_t perigee_store_has_room(const perigee_store *store, double weight);
+
+/* perigee_store_set_ttl: the exact lifetime of the entry just put, without jitter. */
+void perigee_store_set_ttl(perigee_store *store, int32_t slot, double ttl_ms);
+
+/* perigee_store_space: whose key a slot's is. */
+uint32_t perigee_store_space(const perigee_store *store, int32_t slot);
 
 /* perigee_store_resize: a new bound on entries. 0, AGAIN, or NO_MEMORY (bound unchanged). */
 int32_t perigee_store_resize(perigee_store *store, double max_entries);

@@ -9,6 +9,7 @@
  *                      links[slot]      8 bytes, timing wheel    from the first deadline on
  *                      tagging[slot]   16 bytes, stamp and tags  from the first tag on
  *                      weights[slot]    8 bytes                  when max_weight is finite
+ *                      tracks[slot]     1 byte                   when there is a backup
  *
  * A slot is in one of four places: never used (>= view.high), on the free list, indexed, or gone
  * (forgotten here, still anchored by Lua). `used` counts the last two.
@@ -29,6 +30,8 @@
 #include "core/wheel.h"
 
 #define PERIGEE_UNBOUNDED (UINT32_MAX - 1)
+
+enum { PERIGEE_CHANGED = 1, PERIGEE_SAVED = 2 };
 
 typedef struct perigee_entry_tags {
   uint64_t stamp; /* version of the tags under which the entry was last found valid */
@@ -57,6 +60,7 @@ struct perigee_store {
   perigee_order order;
   perigee_wheel *wheel;
   double *weights;
+  uint8_t *tracks; /* PERIGEE_CHANGED | PERIGEE_SAVED */
   double weight;
   double max_weight;
   double jitter;
@@ -109,6 +113,19 @@ static inline int perigee_store_is_current(const perigee_store *store, const per
   return ((entry->life ^ store->usual_life) & PERIGEE_EPOCH_MASK) == 0;
 }
 
+/* The entry in a slot was written. */
+static inline void perigee_store_track_write(perigee_store *store, uint32_t slot) {
+  if (store->tracks) store->tracks[slot] |= PERIGEE_CHANGED;
+}
+
+/* What was in a slot leaves it: the view says whether a backup has it. */
+static inline void perigee_store_track_leave(perigee_store *store, uint32_t slot) {
+  if (!store->tracks) return;
+  store->view.saved = (store->tracks[slot] & PERIGEE_SAVED) != 0;
+  store->view.space = perigee_entry_space(&store->entries[slot], &store->nodes[slot]);
+  store->tracks[slot] = 0;
+}
+
 /* Counts an entry that was evicted or has expired. */
 static inline void perigee_store_count_eviction(perigee_store *store, uint32_t slot) {
   uint32_t space = perigee_entry_space(&store->entries[slot], &store->nodes[slot]);
@@ -126,6 +143,9 @@ static inline void perigee_store_count_expiry(perigee_store *store, uint32_t slo
 
 /* Makes room for more slots. 0, or -1 when memory is out. */
 int perigee_store_more_slots(perigee_store *store);
+
+/* Whether a slot holds an entry that is neither dead nor expired. */
+int perigee_store_is_live(perigee_store *store, uint32_t slot);
 
 /* reclaim.c */
 

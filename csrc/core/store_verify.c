@@ -35,6 +35,7 @@ static const char *verify_free(const perigee_store *store) {
   uint32_t count = 0;
   for (uint32_t slot = store->free; slot != PERIGEE_NONE; slot = store->nodes[slot].newer) {
     PERIGEE_VERIFY(store->entries[slot].word == PERIGEE_WORD_FREE);
+    PERIGEE_VERIFY(!store->tracks || store->tracks[slot] == 0);
     count++;
   }
   PERIGEE_VERIFY(store->used + count == store->view.high);

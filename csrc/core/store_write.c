@@ -23,13 +23,15 @@ static int need_wheel(perigee_store *store) {
   return 0;
 }
 
-/* At least one millisecond from now, fractions rounded up; a random part of up to `jitter` is
- * taken off. What is over a century away is never. */
+/* A random part of up to `jitter` is taken off. */
+static double shortened(perigee_store *store, double ttl_ms) {
+  if (store->jitter == 0 || ttl_ms == INFINITY) return ttl_ms;
+  double part = (double)(perigee_random_next(&store->random) >> 11) * 0x1p-53;
+  return ttl_ms * (1 - store->jitter * part);
+}
+
+/* At least one millisecond from now, fractions rounded up. What is over a century away is never. */
 static uint64_t deadline_after(perigee_store *store, double ttl_ms) {
-  if (store->jitter > 0 && ttl_ms < INFINITY) {
-    double part = (double)(perigee_random_next(&store->random) >> 11) * 0x1p-53;
-    ttl_ms *= 1 - store->jitter * part;
-  }
   if (!(ttl_ms < (double)PERIGEE_WHEEL_END)) return PERIGEE_FOREVER;
   int64_t whole = (int64_t)ttl_ms;
   if ((double)whole < ttl_ms || whole < 1) whole++;
@@ -71,6 +73,7 @@ static uint32_t empty_slot(perigee_store *store, int32_t *reason) {
 /* A forgotten or empty slot becomes the entry of a key. */
 static void occupy(perigee_store *store, uint32_t slot, uint32_t space, uint64_t word,
                    uint32_t content, double weight) {
+  perigee_store_track_leave(store, slot);
   uint64_t life = PERIGEE_FOREVER << PERIGEE_DEADLINE_SHIFT | store->usual_life;
   store->entries[slot] = (perigee_entry){.word = word, .life = life | (space ? PERIGEE_SPACED : 0)};
   store->nodes[slot].space = space;
@@ -149,7 +152,7 @@ static int32_t slot_for(perigee_store *store, uint32_t old, double weight, int32
 PERIGEE_API int32_t perigee_store_put(perigee_store *store, uint32_t space, const char *s,
                                       uint32_t length, double n, double ttl_ms, double weight) {
   int32_t reason = 0;
-  store->view.displaced = 0;
+  store->view.displaced = store->view.saved = 0;
   if (store->view.gone_count > 0) return PERIGEE_AGAIN;
   uint64_t word = perigee_word(s, n);
   uint32_t old = perigee_store_slot(store, space, word);
@@ -164,8 +167,9 @@ PERIGEE_API int32_t perigee_store_put(perigee_store *store, uint32_t space, cons
     if (slot < 0) return slot;
     occupy(store, (uint32_t)slot, space, word, content_of(store, s, length, n), weight);
   }
-  set_deadline(store, (uint32_t)slot, deadline_after(store, ttl_ms));
+  set_deadline(store, (uint32_t)slot, deadline_after(store, shortened(store, ttl_ms)));
   store->view.displaced = reason;
+  perigee_store_track_write(store, (uint32_t)slot);
   if (old != PERIGEE_NONE && reason == PERIGEE_GONE_EXPIRED)
     perigee_store_count_expiry(store, (uint32_t)slot);
   perigee_store_reclaim_some(store);
@@ -191,8 +195,15 @@ PERIGEE_API int32_t perigee_store_touch(perigee_store *store, uint32_t space, co
   int32_t slot = perigee_store_find(store, space, s, n);
   if (slot < 0) return 0;
   if (ttl_ms != INFINITY && need_wheel(store)) return PERIGEE_NO_MEMORY;
-  set_deadline(store, (uint32_t)slot, deadline_after(store, ttl_ms));
+  set_deadline(store, (uint32_t)slot, deadline_after(store, shortened(store, ttl_ms)));
+  perigee_store_track_write(store, (uint32_t)slot);
   return 1;
+}
+
+PERIGEE_API void perigee_store_set_ttl(perigee_store *store, int32_t slot, double ttl_ms) {
+  if (store->entries[slot].word == PERIGEE_WORD_FREE || (ttl_ms != INFINITY && !store->wheel))
+    return;
+  set_deadline(store, (uint32_t)slot, deadline_after(store, ttl_ms));
 }
 
 PERIGEE_API int32_t perigee_store_del(perigee_store *store, uint32_t space, const char *s,

@@ -7,6 +7,7 @@
 -- @classmod perigee.cache
 
 local C = require("perigee.lib").core
+local backup = require "perigee.backup"
 local batch = require "perigee.batch"
 local bit = require "bit"
 local copying = require "perigee.copying"
@@ -18,6 +19,7 @@ local metrics = require "perigee.metrics"
 local options = require "perigee.options"
 local runtime = require "perigee.runtime"
 local settings = require "perigee.settings"
+local spaces = require "perigee.spaces"
 local store_face = require "perigee.store"
 local tags = require "perigee.tags"
 local turns = require "perigee.turns"
@@ -31,6 +33,7 @@ local SEGMENT_BITS, SEGMENT_MASK = store_face.SEGMENT_BITS, store_face.SEGMENT_M
 local store_get = C.perigee_store_get
 local start, missing, lifetime_of, keep = load.start, load.missing, load.lifetime, load.keep
 local NEW, GET, SET = settings.NEW, settings.GET, settings.SET
+local look = inspection.look
 
 local _M = {}
 local mt = { __index = _M, __name = "perigee.cache" }
@@ -55,6 +58,9 @@ function _M.new(opts)
   if (opts.maxweight == nil) ~= (opts.weigh == nil) then
     error("perigee.new: options \"maxweight\" and \"weigh\" go together", 2)
   end
+  if opts.backup and not opts.name then
+    error("perigee.new: option \"backup\" needs option \"name\": the entries are saved under it", 2)
+  end
   local swr, sie = opts.stale_while_revalidate or 0, opts.stale_if_error or 0
   local self = setmetatable({
     number = flight.new_number(),
@@ -77,6 +83,9 @@ function _M.new(opts)
     max_batch_size = opts.max_batch_size or 100,
     weigh = opts.weigh,
     copy = opts.copy or false,
+    backup = false,    -- its `perigee.backup`
+    restoring = false, -- while that is being loaded: the latch to wait for
+    spaces = opts.backup and spaces.new() or false,
   }, mt)
   self.store = store_face.new({
     name = opts.name,
@@ -90,6 +99,7 @@ function _M.new(opts)
   inspection.reset_counters(self)
   if self.copy then copying.wrap(self, _M) end
   metrics.register(self, 2)
+  if opts.backup then backup.attach(self, opts.backup, opts.codec or "buffer", 2) end
   return self
 end
 
@@ -253,7 +263,8 @@ end
 function _M:add(key, value, opts)
   check_key("cache:add", key)
   local ttl, list = check_set("cache:add", opts)
-  if self.store:find(key) >= 0 then return false end
+  local left = look(self, key)
+  if left and left > 0 then return false end
   write(self, key, value, ttl, list)
   tell(self)
   return true
@@ -288,7 +299,7 @@ function _M:incr(key, by, initial, ttl)
   if initial ~= nil then options.argument("cache:incr", "initial", NUMBER, initial, 2) end
   if ttl ~= nil then options.argument("cache:incr", "ttl", kinds.duration, ttl, 2) end
   local store = self.store
-  local left, value = store:look(key, 0)
+  local left, value = look(self, key)
   if not left or left <= 0 then
     local sum = (initial or 0) + by
     write(self, key, sum, ttl, nil)
@@ -361,6 +372,7 @@ end
 function _M:touch(key, ttl)
   check_key("cache:touch", key)
   options.argument("cache:touch", "ttl", kinds.duration, ttl, 2)
+  look(self, key) -- it may be on its way here
   local s, n = identity(key)
   return C.perigee_store_touch(self.store.handle, 0, s, n, ttl * 1000) == 1
 end
@@ -383,16 +395,20 @@ function _M:warmup(loaders, opts)
   return warmup.run(self, loaders, opts)
 end
 
---- Saves to the backup. Without one there is nothing to do.
--- @treturn number how many entries were saved
-function _M:save_to_backup() -- luacheck: ignore self
-  return 0
+--- Saves what has changed to the backup. Without one there is nothing to do.
+-- @treturn number|nil how many entries the backup holds now
+-- @treturn string|nil why it could not be saved
+function _M:save_to_backup()
+  if not self.backup then return 0 end
+  return self.backup:save()
 end
 
---- Loads from the backup. Without one there is nothing to do.
--- @treturn number how many entries were loaded
-function _M:load_from_backup() -- luacheck: ignore self
-  return 0
+--- Loads from the backup what is not here. Without one there is nothing to do.
+-- @treturn number|nil how many entries came in
+-- @treturn string|nil why it could not be loaded
+function _M:load_from_backup()
+  if not self.backup then return 0 end
+  return self.backup:load()
 end
 
 local closed_mt = { __name = "perigee.cache", __index = function(self, method)
@@ -400,9 +416,11 @@ local closed_mt = { __name = "perigee.cache", __index = function(self, method)
   error(("cache:%s: %s is closed"):format(method, self:describe()), 2)
 end }
 
---- Ends the cache: its entries are dropped, its name is free, later calls raise.
+--- Ends the cache: what has changed is saved, its entries are dropped, its name is free; later
+-- calls raise.
 function _M:close()
   local name = self:describe()
+  if self.backup then self.backup:close() end
   self.closed = true
   self.version = self.version + 1
   self.store.on_evict = false

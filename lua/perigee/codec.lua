@@ -86,12 +86,17 @@ end
 
 -- Codecs ----------------------------------------------------------------------------------
 
+local function why_not_buffer(value)
+  if type(value) ~= "table" then return why_not_buffer_scalar(value) end
+  return why_not(value, why_not_buffer_scalar, why_not_buffer_keys, {}, 0)
+end
+
 local function buffer_codec()
   local buffer = require "string.buffer"
   return {
     id = "b",
     encode = function(value)
-      local reason = why_not(value, why_not_buffer_scalar, why_not_buffer_keys, {}, 0)
+      local reason = why_not_buffer(value)
       if reason then return nil, reason end
       return buffer.encode(value)
     end,
@@ -99,6 +104,18 @@ local function buffer_codec()
       local wrong = C.perigee_serialized_check(bytes, #bytes)
       if wrong ~= nil then return false, ffi.string(wrong) end
       return pcall(buffer.decode, bytes)
+    end,
+    write = function(value, out)
+      local reason = why_not_buffer(value)
+      if reason then return nil, reason end
+      out:encode(value)
+      return true
+    end,
+    read = function(bytes, length)
+      local wrong = C.perigee_serialized_check(bytes, length)
+      if wrong ~= nil then return false, ffi.string(wrong) end
+      local source = buffer.new():set(bytes, length)
+      return pcall(source.decode, source)
     end,
   }
 end
@@ -149,17 +166,31 @@ end
 --- What option `codec` takes.
 _M.KIND = { "\"buffer\", \"json\" or { encode =, decode = }", is_codec }
 
+-- The same to and from memory, for those who know strings only.
+local function with_memory(codec)
+  local encode, decode = codec.encode, codec.decode
+  codec.write = codec.write or function(value, out)
+    local bytes, reason = encode(value)
+    if not bytes then return nil, reason end
+    out:put(bytes)
+    return true
+  end
+  codec.read = codec.read or function(bytes, length) return decode(ffi.string(bytes, length)) end
+  return codec
+end
+
 --- Makes a codec: `id`, one byte; `encode(value)` -> bytes, or nil and why not; `decode(bytes)` ->
--- true and the value, or false and why not. Neither ever raises.
+-- true and the value, or false and why not; `write(value, out)` appends to a `string.buffer`;
+-- `read(pointer, length)`. None of them ever raises.
 -- @tparam string where the function that got the option
 -- @tparam string|table given what option `codec` says; checked before
 -- @tparam number level as for `error`, counted from the caller
 -- @treturn table the codec
 -- @raise when a module that it needs is missing
 function _M.new(where, given, level)
-  if given == "buffer" then return buffer_codec() end
-  if given == "json" then return json_codec(where, level + 1) end
-  return users_codec(given)
+  if given == "buffer" then return with_memory(buffer_codec()) end
+  if given == "json" then return with_memory(json_codec(where, level + 1)) end
+  return with_memory(users_codec(given))
 end
 
 return _M

@@ -15,14 +15,13 @@
 -- @module perigee.envelope
 
 local bit = require "bit"
+local buffer = require "string.buffer"
 local ffi = require "ffi"
 
 local C = require("perigee.lib").core
 local codec_face = require "perigee.codec"
 local mac = require "perigee.mac"
 local returns = require "perigee.returns"
-
-local byte = string.byte
 
 local _M = {}
 
@@ -35,41 +34,36 @@ local LENGTH_MAX = 2 ^ 24 -- of a key, and of tags
 local little = ffi.abi "le"
 assert(little, "perigee: envelopes are not made for big-endian machines")
 
-local function eight(type_name, value)
-  return ffi.string(ffi.new(type_name .. "[1]", value), 8)
-end
+local pointer = ffi.typeof "const uint8_t *"
+local lengths, checksums = ffi.typeof "uint32_t[1]", ffi.typeof "uint64_t[1]"
+local doubles = ffi.typeof "double[1]"
 
-local function double_at(bytes, at)
-  local box = ffi.new "double[1]"
-  ffi.copy(box, bytes:sub(at, at + 7), 8)
+-- Numbers at any address.
+local function read_number(array, bytes)
+  local box = array()
+  ffi.copy(box, bytes, ffi.sizeof(box))
   return box[0]
 end
 
-local function with_length(bytes)
-  return ffi.string(ffi.new("uint32_t[1]", #bytes), 4) .. bytes
+local function put_number(out, array, value)
+  local box = array(value)
+  out:putcdata(box, ffi.sizeof(box))
+end
+
+local function put_text(out, text)
+  put_number(out, lengths, #text)
+  out:put(text)
 end
 
 -- The text whose length stands at `at`, and where the next thing is; nil if it is not there.
 local function text_at(bytes, at, last)
-  if at + 3 > last then return nil end
-  local a, b, c, d = byte(bytes, at, at + 3)
-  local length = a + b * 2 ^ 8 + c * 2 ^ 16 + d * 2 ^ 24
-  if length > LENGTH_MAX or at + 3 + length > last then return nil end
-  return bytes:sub(at + 4, at + 3 + length), at + 4 + length
+  if at + 4 > last then return nil end
+  local length = read_number(lengths, bytes + at)
+  if length > LENGTH_MAX or at + 4 + length > last then return nil end
+  return ffi.string(bytes + at + 4, length), at + 4 + length
 end
 
-local buffer = codec_face.new("perigee.envelope", "buffer", 1)
-
-local function encode_value(codec, value)
-  local boxed = returns.to_table(value)
-  if boxed then
-    local bytes, reason = codec.encode(boxed)
-    return bytes, reason, IS_BOXED
-  end
-  if value == nil then return "", nil, IS_NIL end
-  local bytes, reason = codec.encode(value)
-  return bytes, reason, 0
-end
+local tag_codec = codec_face.new("perigee.envelope", "buffer", 1)
 
 local function is_list_of_tags(tags)
   if type(tags) ~= "table" then return false end
@@ -80,12 +74,12 @@ local function is_list_of_tags(tags)
   return true
 end
 
-local function decode_value(codec, flags, bytes)
+local function decode_value(codec, flags, bytes, length)
   if bit.band(flags, IS_NIL) ~= 0 then
-    if bytes ~= "" then return false, "a nil with a value" end
+    if length > 0 then return false, "a nil with a value" end
     return true, nil
   end
-  local ok, value = codec.decode(bytes)
+  local ok, value = codec.read(bytes, length)
   if not ok then return false, "its value does not decode: " .. tostring(value) end
   if bit.band(flags, IS_BOXED) == 0 then return true, value end
   value = returns.from_table(value)
@@ -95,10 +89,10 @@ end
 
 -- The parts of what was sealed: key, tags, value, deadline; or nil and why not.
 local function read(self, bytes, last)
-  local flags = byte(bytes, 4)
+  local flags = bytes[3]
   if flags > KNOWN_FLAGS then return nil, "flags of a later version" end
-  if bytes:sub(5, 5) ~= self.codec.id then return nil, "made by another codec" end
-  local entry, at = { deadline = double_at(bytes, 6) }, HEAD + 1
+  if bytes[4] ~= self.id then return nil, "made by another codec" end
+  local entry, at = { deadline = read_number(doubles, bytes + 5) }, HEAD
   if entry.deadline ~= entry.deadline then return nil, "its deadline is no number" end
   if bit.band(flags, HAS_KEY) ~= 0 then
     entry.key, at = text_at(bytes, at, last)
@@ -107,11 +101,11 @@ local function read(self, bytes, last)
   if bit.band(flags, HAS_TAGS) ~= 0 then
     local text
     text, at = text_at(bytes, at, last)
-    local ok, tags = buffer.decode(text or "")
+    local ok, tags = tag_codec.decode(text or "")
     if not ok or not is_list_of_tags(tags) then return nil, "its tags do not decode" end
     entry.tags = tags
   end
-  local ok, value = decode_value(self.codec, flags, bytes:sub(at, last))
+  local ok, value = decode_value(self.codec, flags, bytes + at, last - at)
   if not ok then return nil, value end
   entry.value = value
   return entry
@@ -121,64 +115,106 @@ end
 -- @tparam string where the function that got the options
 -- @tparam table opts `codec` (`"buffer"`), `secret` (none), `max_value_bytes` (64 MiB)
 -- @tparam number level as for `error`, counted from the caller
--- @treturn table with the methods `seal` and `open`
+-- @treturn table with the methods `write`, `seal` and `open`
 -- @raise when a module that an option needs is missing
 function _M.new(where, opts, level)
   local self = {
     codec = codec_face.new(where, opts.codec or "buffer", level + 1),
     max_bytes = opts.max_value_bytes or 2 ^ 26,
+    write = _M.write,
     seal = _M.seal,
     open = _M.open,
   }
+  self.id = self.codec.id:byte()
   if opts.secret then self.sign, self.verify = mac.new(where, opts.secret, level + 1) end
   return self
 end
 
+-- What a value is to the codec, and the flags that say so.
+local function carried(value)
+  if value == nil then return nil, IS_NIL end
+  local boxed = returns.to_table(value)
+  if boxed then return boxed, IS_BOXED end
+  return value, 0
+end
+
+-- All but the checksum. The value is written last: it may fail.
+local function write_body(self, out, value, deadline, tags, key)
+  local given, flags = carried(value)
+  if key then flags = flags + HAS_KEY end
+  if tags and #tags > 0 then flags = flags + HAS_TAGS end
+  out:put(MAGIC):putcdata(ffi.new("uint8_t[3]", VERSION, flags, self.id), 3)
+  put_number(out, doubles, deadline)
+  if key then put_text(out, key) end
+  if tags and #tags > 0 then put_text(out, tag_codec.encode(tags)) end
+  if value == nil then return true end
+  local before = #out
+  local ok, reason = self.codec.write(given, out)
+  if not ok then return nil, reason end
+  if #out - before > self.max_bytes then
+    return nil, ("%d bytes, of %d at most"):format(#out - before, self.max_bytes)
+  end
+  return true
+end
+
+local function signed(place, bytes)
+  return ffi.string(lengths(#place), 4) .. place .. bytes
+end
+
 --- Seals an entry.
 -- @tparam table self from `new`
--- @tparam string place what it is stored under: opened from elsewhere, a signed one is not taken
+-- @tparam table out a `string.buffer`: gets the envelope in place of what is in it
+-- @tparam string|nil place what it is stored under: opened from elsewhere, a signed one is not
+--   taken; nil if there is no secret
 -- @param value anything
 -- @tparam number deadline wall-clock milliseconds, or math.huge
 -- @tparam[opt] table tags list of tags
 -- @tparam[opt] string key the whole key, if it travels under a hash
--- @treturn string|nil the bytes
+-- @treturn true|nil
 -- @treturn string|nil why not: the value cannot be carried, or is too large
+function _M.write(self, out, place, value, deadline, tags, key)
+  local ok, reason = write_body(self, out:reset(), value, deadline, tags, key)
+  if not ok then return nil, reason end
+  local bytes, length = out:ref()
+  put_number(out, checksums, C.perigee_checksum(bytes, length))
+  if self.sign then out:put(self.sign(signed(place, out:tostring()))) end
+  return true
+end
+
+--- Seals an entry into a string: see `write`.
+-- @treturn string|nil the bytes
+-- @treturn string|nil why not
 function _M.seal(self, place, value, deadline, tags, key)
-  local bytes, reason, flags = encode_value(self.codec, value)
-  if not bytes then return nil, reason end
-  if #bytes > self.max_bytes then
-    return nil, ("%d bytes, of %d at most"):format(#bytes, self.max_bytes)
-  end
-  local key_part, tags_part = "", ""
-  if key then key_part, flags = with_length(key), flags + HAS_KEY end
-  if tags and #tags > 0 then
-    tags_part, flags = with_length(buffer.encode(tags)), flags + HAS_TAGS
-  end
-  local sealed = MAGIC .. string.char(VERSION, flags) .. self.codec.id .. eight("double", deadline)
-    .. key_part .. tags_part .. bytes
-  sealed = sealed .. eight("uint64_t", C.perigee_checksum(sealed, #sealed))
-  return self.sign and sealed .. self.sign(with_length(place) .. sealed) or sealed
+  local out = buffer.new()
+  local ok, reason = _M.write(self, out, place, value, deadline, tags, key)
+  if not ok then return nil, reason end
+  return out:tostring()
 end
 
 --- Opens an envelope.
 -- @tparam table self from `new`
--- @tparam string place what it was stored under
--- @tparam string bytes from anywhere
+-- @tparam string|nil place what it was stored under; nil if there is no secret
+-- @tparam string|cdata bytes from anywhere
+-- @tparam[opt] number length how many, if `bytes` is a pointer
 -- @treturn table|nil `value`, `deadline`, and if there are: `tags`, `key`
 -- @treturn string|nil why it does not open
-function _M.open(self, place, bytes)
+function _M.open(self, place, bytes, length)
+  length = length or #bytes
+  bytes = ffi.cast(pointer, bytes)
   local coded = self.verify and mac.SIZE or 0
-  local last = #bytes - coded - CHECKSUM
+  local last = length - coded - CHECKSUM
   if last < HEAD then return nil, "too short" end
   if last > self.max_bytes + 2 * LENGTH_MAX then return nil, "too long" end
-  if bytes:sub(1, 2) ~= MAGIC then return nil, "not an envelope" end
-  if byte(bytes, 3) ~= VERSION then return nil, "of another version" end
-  if self.verify
-    and not self.verify(with_length(place) .. bytes:sub(1, #bytes - coded), bytes:sub(-coded)) then
+  if ffi.string(bytes, 2) ~= MAGIC then return nil, "not an envelope" end
+  if bytes[2] ~= VERSION then return nil, "of another version" end
+  if self.verify and not self.verify(signed(place, ffi.string(bytes, length - coded)),
+    ffi.string(bytes + length - coded, coded)) then
     return nil, "not signed with this secret, for this place"
   end
-  local sum = eight("uint64_t", C.perigee_checksum(bytes, last))
-  if sum ~= bytes:sub(last + 1, last + CHECKSUM) then return nil, "damaged" end
+  if C.perigee_checksum(ffi.cast("const char *", bytes), last)
+    ~= read_number(checksums, bytes + last) then
+    return nil, "damaged"
+  end
   return read(self, bytes, last)
 end
 

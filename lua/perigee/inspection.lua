@@ -8,9 +8,21 @@ local returns = require "perigee.returns"
 
 local _M = {}
 
+--- The value of a key, live or stale. What is not there may be on its way from the backup.
+-- @tparam table self the cache
+-- @tparam string|number|boolean key checked before
+-- @treturn number|nil milliseconds left; negative when it is stale; nil when it is not there
+-- @return the value
+function _M.look(self, key)
+  local left, value = self.store:look(key, self.space)
+  if left or not self.restoring then return left, value end
+  self.restoring:wait(self.load_timeout)
+  return self.store:look(key, self.space)
+end
+
 local function look(self, where, key)
   options.argument(where, "key", options.kinds.key, key, 3)
-  local left, value = self.store:look(key, 0)
+  local left, value = _M.look(self, key)
   if left and left > 0 then return left / 1000, value end
 end
 
@@ -46,6 +58,7 @@ end
 -- @treturn function iterator
 function _M.entries(self)
   local store, slot = self.store, -1
+  if self.restoring then self.restoring:wait(self.load_timeout) end
   return function()
     local key, value, left
     slot, key, value, left = store:next(slot)
@@ -97,7 +110,9 @@ end
 -- `hits` (`stale_hits` among them), `misses` (`coalesced` among them: those that joined a load),
 -- `hit_rate`, `size`, `weight`, `invalidated` (entries dead by a tag, or with the function that
 -- they belong to, which `size` still counts), `loads`, `load_errors`, `load_seconds`, `batches`,
--- `batched_keys`, `evictions`, `expirations`, `bytes` (native memory).
+-- `batched_keys`, `evictions`, `expirations`, `bytes` (native memory). With a backup:
+-- `backup_saves`, `backup_errors`, `backup_loaded` (entries), `backup_refused` (that could not be
+-- read), `backup_unsaved` (that could not be written).
 -- @tparam perigee.cache self the cache
 -- @treturn table numbers by name
 function _M.get_metrics(self)
@@ -107,6 +122,9 @@ function _M.get_metrics(self)
   metrics.weight = C.perigee_store_weight(handle)
   metrics.invalidated = C.perigee_store_invalidated(handle)
   metrics.bytes = C.perigee_store_bytes(handle)
+  if self.backup then
+    for name, value in next, self.backup.counters do metrics[name] = value end
+  end
   return metrics
 end
 

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --- The C libraries: the only `ffi.cdef` and the only `ffi.load` of Perigee.
 --
--- `lib.core` is loaded at once; `lib.rt` (libev, processes) on first use, so that a host that
--- brings its own loop never loads it. Libraries are looked for along `package.cpath` as
--- `perigee/<name>.so`, next to where a rock or `cmake --install` puts C modules.
+-- `lib.core` is loaded at once; `lib.rt` (libev, processes) and `lib.disk` (SQLite) on first use,
+-- so that a host that brings its own loop never loads the former. Libraries are looked for along
+-- `package.cpath` as `perigee/<name>.so`, next to where a rock or `cmake --install` puts C modules.
 -- @module perigee.lib
 
 local ffi = require "ffi"

@@ -67,6 +67,7 @@ _M.weight_of = weight_of
 function _M.keep(cache, key, value, ttl, list, used)
   if not ttl then return cache.store:delete(key, cache.space) end
   cache.store:put(cache.space, key, value, ttl * 1000, weight_of(cache, key, value), list, used)
+  if cache.backup then cache.backup:wrote() end
 end
 
 --- Adds to a counter of a cache, and of the whole that it is a part of.
@@ -391,6 +392,15 @@ function _M.stale(cache, key, starter, loader, spec)
   return value, nil, "stale"
 end
 
+-- What is not there may be on its way from the backup.
+local function look_again(cache, key)
+  cache.restoring:wait(cache.load_timeout)
+  local left, value = cache.store:look(key, cache.space)
+  if not left or left <= 0 then return false end
+  C.perigee_store_count(cache.store.handle, cache.space, 1, -1)
+  return true, value
+end
+
 --- Answers a caller whose key memory has no live value for; the store was asked already.
 -- @tparam table cache the cache
 -- @param key the key
@@ -403,6 +413,9 @@ function _M.missing(cache, key, slot, starter, loader, spec)
   if slot <= STALE then
     if loader then return _M.stale(cache, key, starter, loader, spec) end
     C.perigee_store_count(cache.store.handle, cache.space, 0, 1)
+  elseif cache.restoring then
+    local found, value = look_again(cache, key)
+    if found then return value, nil, "memory" end
   end
   if not loader then return nil, nil, "miss" end
   return _M.through(cache, key, nil, starter, loader, spec)

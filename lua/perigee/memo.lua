@@ -284,7 +284,10 @@ local function wrap(where, opts, cache, ttl, fn)
   check_skip(where, skip, count, open)
   local label = ("%s(%s)"):format(where, describe(fn))
   local inside = { where = where, count = count, open = open, skip = skip, key_fn = opts.key_fn,
-    shares = opts.cache ~= nil, part = part_face.new(cache, ttl, label) }
+    shares = opts.cache ~= nil }
+  local made, part = pcall(part_face.new, cache, ttl, label, opts.name, inside)
+  if not made then error(("%s: %s"):format(where, part), 3) end
+  inside.part = part
   inside.key_of = (opts.key_fn and key_by_function or key_by_position)(inside)
   local straight = not open and not opts.key_fn and BY_SKIPPED[skip]
   local by_count = straight and straight[count]

@@ -66,6 +66,12 @@ local FAMILIES = {
     "Entries dead by a tag and not yet reclaimed." },
   { "weight", "perigee_weight", "gauge", "Sum of the weights of the entries." },
   { "bytes", "perigee_native_bytes", "gauge", "Native memory of the cache." },
+  { "backup_saves", "perigee_backup_saves_total", "counter", "Saves to the backup." },
+  { "backup_errors", "perigee_backup_errors_total", "counter", "Saves and loads that failed." },
+  { "backup_loaded", "perigee_backup_loaded_total", "counter", "Entries taken from the backup." },
+  { "backup_refused", "perigee_backup_refused_total", "counter",
+    "Entries of the backup that could not be read." },
+  { "backup_unsaved", "perigee_backup_unsaved_total", "counter", "Values that cannot be saved." },
 }
 
 local ESCAPES = { ["\\"] = "\\\\", ["\""] = "\\\"", ["\n"] = "\\n" }
@@ -87,8 +93,8 @@ function _M.prometheus()
     lines[#lines + 1] = ("# HELP %s %s"):format(metric, help)
     lines[#lines + 1] = ("# TYPE %s %s"):format(metric, kind)
     for _, name in ipairs(list) do
-      local label = name:gsub("[\\\"\n]", ESCAPES)
-      lines[#lines + 1] = ("%s{cache=\"%s\"} %.17g"):format(metric, label, by_name[name][field])
+      local label, value = name:gsub("[\\\"\n]", ESCAPES), by_name[name][field]
+      if value then lines[#lines + 1] = ("%s{cache=\"%s\"} %.17g"):format(metric, label, value) end
     end
   end
   return table.concat(lines, "\n") .. "\n"

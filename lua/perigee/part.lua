@@ -10,6 +10,7 @@ local events = require "perigee.events"
 local flight = require "perigee.flight"
 local inspection = require "perigee.inspection"
 local load = require "perigee.load"
+local spaces = require "perigee.spaces"
 local store_face = require "perigee.store"
 
 local handlers = events.handlers
@@ -25,16 +26,31 @@ local function guard(part)
   return proxy
 end
 
+-- In a cache with tiers a part has a name, and its space stays when nobody has the part any more:
+-- its entries wait there for the next one of that name.
+local function named_space(cache, name, owner)
+  if not name then
+    error(("a wrapped function needs option \"name\" on %s, which has tiers: its entries are kept "
+      .. "under it"):format(cache:describe()), 0)
+  end
+  return spaces.take(cache, name, owner) or
+    error(("there is a function named %q on %s already"):format(name, cache:describe()), 0)
+end
+
 --- Makes a part.
 -- @tparam perigee.cache cache the whole
 -- @tparam number|nil ttl seconds; nil: `default_ttl` of the cache
 -- @tparam string label how it is called in messages
+-- @tparam string|nil name what its entries are kept under in tiers
+-- @tparam table owner who has the name, as long as he lives
 -- @treturn table the part
-function _M.new(cache, ttl, label)
+-- @raise when the cache has tiers and the name is missing, or in use
+function _M.new(cache, ttl, label, name, owner)
   local part = {
     whole = cache,
     number = flight.new_number(),
-    space = cache.store:new_space(),
+    space = cache.spaces and named_space(cache, name, owner) or cache.store:new_space(),
+    kept_as = cache.spaces and name,
     version = 0,
     loading = 0,
     default_ttl = ttl,
@@ -42,7 +58,7 @@ function _M.new(cache, ttl, label)
   }
   inspection.reset_loads(part)
   cache.parts[part] = true
-  part.guard = guard(part)
+  if not cache.spaces then part.guard = guard(part) end
   return setmetatable(part, { __index = cache })
 end
 
@@ -96,6 +112,7 @@ end
 function _M.clear(part)
   part.version = part.version + 1
   part.space = part.store:clear_space(part.space)
+  if part.kept_as then spaces.renumber(part, part.kept_as, part.space) end
   inspection.reset_loads(part)
   local counters = C.perigee_store_get_space(part.store.handle, part.space)
   counters.hits, counters.misses, counters.evictions, counters.expirations = 0, 0, 0, 0

@@ -3,6 +3,8 @@
 --- The options of a cache and of its methods: kind by name, for `options.check`.
 -- @module perigee.settings
 
+local backup = require "perigee.backup"
+local codec = require "perigee.codec"
 local options = require "perigee.options"
 local tags = require "perigee.tags"
 
@@ -27,6 +29,8 @@ _M.NEW = {
   weigh = kinds.callable,
   copy = kinds.boolean,
   on_evict = kinds.callable,
+  backup = backup.KIND,
+  codec = codec.KIND,
 }
 
 --- Options of `cache:get` and its kin.

@@ -23,6 +23,7 @@ local new_table = require "table.new"
 local C = require("perigee.lib").core
 local events = require "perigee.events"
 local leaving = require "perigee.leaving"
+local spaces = require "perigee.spaces"
 local tagging = require "perigee.tagging"
 local turns = require "perigee.turns"
 
@@ -83,6 +84,7 @@ local function free_with(self)
   ffi.gc(self.handle, function(handle)
     local store = weak[1]
     if store then
+      if store.before_close then store.before_close() end
       store.handle = C.perigee_store_closed()
       store.view = C.perigee_store_get_view(store.handle)
       store.tags = C.perigee_store_get_tags(store.handle)
@@ -118,6 +120,9 @@ function _M.new(opts, clock)
     values = {},
     busy = false, -- see above
     slots = 0, -- how many slots have a place in `keys` and `values`
+    before_close = false,
+    changes = false, -- what a backup does not know (`perigee.changes`), if there is one;
+    lists = false,   -- and then the lists of tags, in segments like the values
     on_evict = opts.on_evict or false,
   }, mt)
   leaving.open(self)
@@ -134,14 +139,17 @@ local function add_room(self)
   local slots = self.slots
   local size = math.min(SEGMENT, slots == 0 and FIRST_ROOM or slots * 2)
   local keys, values = new_table(size, 0), new_table(size, 0)
+  local lists = self.lists and new_table(size, 0)
   self.busy = true
   if self.slots == slots then
     if slots < SEGMENT then
       for i = 0, slots - 1 do keys[i], values[i] = self.keys[0][i], self.values[0][i] end
+      for i = 0, lists and slots - 1 or -1 do lists[i] = self.lists[0][i] end
       slots = 0
     end
     local at = slots / SEGMENT
     self.keys[at], self.values[at] = keys, values
+    if lists then self.lists[at] = lists end
     self.slots = slots + size
   end
   self.busy = false
@@ -206,6 +214,7 @@ function _M:next(slot)
 end
 
 _M.left, _M.tell = leaving.left, leaving.tell
+_M.new_space, _M.clear_space = spaces.new_space, spaces.clear_space
 _M.may_keep, _M.tag_version = tagging.may_keep, tagging.tag_version
 _M.write_tag = tagging.write_tag
 local refuse_while_busy, out_of_memory = tagging.refuse_while_busy, tagging.out_of_memory
@@ -213,6 +222,7 @@ local refuse_while_busy, out_of_memory = tagging.refuse_while_busy, tagging.out_
 -- Takes one slot that C gave up: reason, key, value; nothing when none is left.
 local function take_gone(self)
   local reason, key, value
+  local changes, saved, space = self.changes, 0, 0
   self.busy = true
   local slot = C.perigee_store_pop(self.handle)
   if slot >= 0 then
@@ -222,9 +232,14 @@ local function take_gone(self)
     local i = band(slot, MASK)
     key, value = keys[i], values[i]
     keys[i], values[i] = nil, nil
+    if changes then
+      self.lists[rshift(slot, SEGMENT_BITS)][i] = nil
+      saved, space = self.view.saved, self.view.space
+    end
     C.perigee_store_release(self.handle, slot)
   end
   self.busy = false
+  if saved ~= 0 then changes:left(key, space) end
   return reason, key, value
 end
 
@@ -236,6 +251,12 @@ function _M:drain()
     local reason, key, value = take_gone(self)
     if observed and reason then self:left(key, value, REASONS[reason]) end
   end
+end
+
+local function copy_list(list)
+  local copy = {}
+  for i = 1, #list do copy[i] = list[i] end
+  return copy
 end
 
 local function put_once(self, space, key, ttl_ms, weight)
@@ -276,15 +297,10 @@ local function take_slot(self, space, key, ttl_ms, weight)
   return take_slot_again(self, space, key, ttl_ms, weight)
 end
 
---- Stores a value. Tells nobody yet: the caller runs `tell` when it is done.
--- @tparam number space whose key it is
--- @tparam string|number|boolean key checked before
--- @param value anything, nil too
--- @tparam number ttl_ms lifetime in milliseconds, or infinity
--- @tparam number weight 0 if entries are not weighed
--- @tparam[opt] table tags list of tags
--- @tparam[opt] boolean used whether this counts as a use of an entry that is there
-function _M:put(space, key, value, ttl_ms, weight, tags, used)
+-- Stores what comes from a backup: as `put`, but it is no write.
+local function put_entry(self, space, key, value, ttl_ms, weight, tags, used)
+  local changes = self.changes
+  if changes then tags = tags and copy_list(tags) end
   if self.busy then return self:delete(key, space) end
   local slot = take_slot(self, space, key, ttl_ms, weight)
   if slot < 0 then
@@ -298,16 +314,37 @@ function _M:put(space, key, value, ttl_ms, weight, tags, used)
   local i = band(slot, MASK)
   -- What stood there is read only if somebody wants it: a compiled loop would be bound to its type.
   local observed, old_key, old_value = self.on_evict or handlers.evict, nil, nil
+  local saved_key, saved_space = nil, 0
   if observed then old_key, old_value = keys[i], values[i] end
+  if changes then
+    if view.saved ~= 0 then saved_key, saved_space = keys[i], view.space end
+    self.lists[rshift(slot, SEGMENT_BITS)][i] = tags
+  end
   keys[i], values[i] = key, value
   if used and displaced == REPLACED then C.perigee_store_promote(self.handle, slot) end
   self.busy = false
   -- From here on the slot may be lost to a finalizer: then another entry gets a tag too many.
+  if saved_key ~= nil then changes:left(saved_key, saved_space) end
   if tags then tagging.tag(self, slot, tags) end
   if view.gone_count > 0 then self:drain() end
   if observed and displaced ~= 0 then
     self:left(old_key, old_value, REASONS[displaced])
   end
+end
+_M.put_entry = put_entry
+
+--- Stores a value. Tells nobody yet: the caller runs `tell` when it is done.
+-- @tparam number space whose key it is
+-- @tparam string|number|boolean key checked before
+-- @param value anything, nil too
+-- @tparam number ttl_ms lifetime in milliseconds, or infinity
+-- @tparam number weight 0 if entries are not weighed
+-- @tparam[opt] table tags list of tags
+-- @tparam[opt] boolean used whether this counts as a use of an entry that is there
+function _M:put(space, key, value, ttl_ms, weight, tags, used)
+  local changes = self.changes
+  if changes and changes.written then changes:wrote(space, key) end
+  return put_entry(self, space, key, value, ttl_ms, weight, tags, used)
 end
 
 --- Replaces the value of a live key of space 0; its lifetime and its tags stay. A use of the entry.
@@ -324,6 +361,7 @@ function _M:replace(key, value, weight)
     self.values[rshift(slot, SEGMENT_BITS)][band(slot, MASK)] = value
     C.perigee_store_promote(self.handle, slot)
     if weight then result = C.perigee_store_reweigh(self.handle, slot, weight) end
+    if self.changes then C.perigee_store_set_changed(self.handle, slot) end
   end
   self.busy = false
   while result ~= 0 do
@@ -348,6 +386,7 @@ end
 -- @treturn boolean whether it was live
 function _M:delete(key, space)
   local s, n = identity(key)
+  if self.changes then self.changes:deleted(space, key) end
   local found = C.perigee_store_del(self.handle, space, s, n)
   while found == AGAIN do
     refuse_while_busy(self)
@@ -364,34 +403,8 @@ function _M:clear()
     refuse_while_busy(self)
     self:reclaim()
   end
+  if self.changes then self.changes:clear() end
   if self.on_evict or handlers.evict then self:reclaim() end
-end
-
---- A space of its own for the keys of somebody who must meet no other's.
--- @treturn number
-function _M:new_space()
-  local space = C.perigee_store_new_space(self.handle)
-  if space == 0 then -- nobody may have some of them any more
-    collectgarbage()
-    self:reclaim()
-    space = C.perigee_store_new_space(self.handle)
-  end
-  if space == 0 then error("perigee: out of memory, or of spaces (65,535) for one cache", 0) end
-  return space
-end
-
---- Forgets what is in a space, in constant time unless somebody wants to be told of each value.
--- @tparam number space the space
--- @treturn number the number it has from now on
-function _M:clear_space(space)
-  local cleared = C.perigee_store_clear_space(self.handle, space)
-  while cleared == 0 do
-    refuse_while_busy(self)
-    self:reclaim()
-    cleared = C.perigee_store_clear_space(self.handle, space)
-  end
-  if self.on_evict or handlers.evict then self:reclaim() end
-  return cleared
 end
 
 --- Reclaims all that is expired or dead, now.
