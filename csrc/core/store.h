@@ -197,6 +197,10 @@ int32_t perigee_store_next_changed(perigee_store *store, int32_t slot);
 void perigee_store_set_changed(perigee_store *store, int32_t slot);
 void perigee_store_set_saved(perigee_store *store, int32_t slot, int32_t saved);
 
+/* perigee_store_assume_saved: 1: a backup may hold any key, and counts as holding those that are
+ * put from now on. */
+void perigee_store_assume_saved(perigee_store *store, int32_t assumed);
+
 /* perigee_store_unsave: no backup holds anything. _resave: what backups hold is not known to be
  * what is here. _saved: how many slots a backup holds. */
 void perigee_store_unsave(perigee_store *store);

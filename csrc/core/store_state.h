@@ -61,6 +61,7 @@ struct perigee_store {
   perigee_wheel *wheel;
   double *weights;
   uint8_t *tracks; /* PERIGEE_CHANGED | PERIGEE_SAVED */
+  uint8_t written; /* what a write makes of them */
   double weight;
   double max_weight;
   double jitter;
@@ -115,7 +116,7 @@ static inline int perigee_store_is_current(const perigee_store *store, const per
 
 /* The entry in a slot was written. */
 static inline void perigee_store_track_write(perigee_store *store, uint32_t slot) {
-  if (store->tracks) store->tracks[slot] |= PERIGEE_CHANGED;
+  if (store->tracks) store->tracks[slot] |= store->written;
 }
 
 /* What was in a slot leaves it: the view says whether a backup has it. */

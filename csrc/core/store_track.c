@@ -6,7 +6,7 @@
  *   tracks[slot]   changed  saved
  *                     1       0     put, and never saved
  *                     0       1     the backup has it as it is
- *                     1       1     the backup has an earlier value of the same key
+ *                     1       1     the backup has an earlier value of the same key, or may have
  *
  * A slot that is free has neither. What leaves a slot takes its bits along: see
  * perigee_store_track_leave.
@@ -17,8 +17,13 @@ PERIGEE_API int32_t perigee_store_track(perigee_store *store) {
   if (store->tracks) return 0;
   store->tracks = perigee_zalloc(store->capacity ? store->capacity : 1);
   if (!store->tracks) return PERIGEE_NO_MEMORY;
+  perigee_store_assume_saved(store, 0);
   perigee_store_resave(store);
   return 0;
+}
+
+PERIGEE_API void perigee_store_assume_saved(perigee_store *store, int32_t assumed) {
+  store->written = assumed ? PERIGEE_CHANGED | PERIGEE_SAVED : PERIGEE_CHANGED;
 }
 
 PERIGEE_API int32_t perigee_store_next_changed(perigee_store *store, int32_t slot) {

@@ -138,12 +138,12 @@ end
 local function load_entries(self, job)
   local clears, refused, breathe = self.changes.clears, {}, breather()
   local ok, err = self.share:read(function(row)
+    if self.changes.clears ~= clears then return false end
     local space, key, entry = self.share:open(row)
     local taken, why = space ~= nil, key
     if space then taken, why = pcall(take_in, self, job, space, key, entry) end
     if not taken then refuse(self, refused, self.share:describe(row), tostring(why)) end
     breathe()
-    return self.changes.clears == clears
   end)
   report_refused(self, refused)
   if not ok then error(err, 0) end
@@ -154,8 +154,10 @@ local function load_work(self, job)
   self.is_clean = not changes:pending()
   self.began = store:tag_version()
   changes:begin_reading()
+  local refused = self.counters.backup_refused
   local ok, err = pcall(load_entries, self, job)
   changes:end_reading()
+  if ok and self.counters.backup_refused == refused then changes:know_all() end
   self.counters.backup_loaded = self.counters.backup_loaded + job.count
   if not ok then error(err, 0) end
 end
@@ -352,6 +354,7 @@ function _M.attach(cache, backend, codec, level)
     autosave = backend.autosave or false,
     due = math.huge,
     working = false, -- the latch of what runs
+    beginning = false, -- the latch of the first load, while it runs
     gone = false,    -- while it is a save: what left and is not written yet
     warned = false,
     is_clean = false,
@@ -364,24 +367,39 @@ function _M.attach(cache, backend, codec, level)
   if backend.load ~= false then self:begin() end
 end
 
+-- The first load has ended, or was cut off with the run in which it began: then whoever needs it
+-- begins it again.
+local function end_first_load(self, ok, err)
+  local began = self.beginning
+  self.beginning = false
+  if not ok and err == "cancelled" then return began:release() end
+  self.cache.restoring = false
+  if not ok then
+    self.counters.backup_errors = self.counters.backup_errors + 1
+    log.error(("%s: not loaded: %s"):format(self.cache:describe(), err))
+  end
+  began:release()
+end
+
 --- Begins loading; until it has ended, those who find nothing wait for it.
 function _M:begin()
-  local cache = self.cache
-  cache.restoring = latch.new()
+  self.beginning, self.cache.restoring = latch.new(), self
   context.port.spawn(function()
-    local _, err = self:load()
-    if err then
-      self.counters.backup_errors = self.counters.backup_errors + 1
-      log.error(("%s: not loaded: %s"):format(cache:describe(), err))
-    end
-    cache.restoring:release()
-    cache.restoring = false
+    local ok, count, err = pcall(self.load, self)
+    if ok and count then end_first_load(self, true) else end_first_load(self, false, err or count) end
   end)
+end
+
+--- Waits for the first load.
+-- @tparam number timeout seconds
+function _M:settle(timeout)
+  if not self.beginning then self:begin() end
+  if self.beginning then self.beginning:wait(timeout) end
 end
 
 --- Ends it: saves what has changed.
 function _M:close()
-  if self.cache.restoring then self.cache.restoring:wait(math.huge) end
+  if self.beginning then self.beginning:wait(math.huge) end
   save_behind(self)
   attached[self] = nil
 end

@@ -257,7 +257,7 @@ end
 -- @treturn table sources by key
 function _M.get_many(cache, keys, spec)
   local values, sources = {}, {}
-  if cache.restoring then cache.restoring:wait(cache.load_timeout) end
+  if cache.restoring then cache.restoring:settle(cache.load_timeout) end
   local missing = from_memory(cache, keys, spec, values, sources)
   if #missing == 0 then return values, nil, sources end
   local waiting = begin_all(cache, missing, spec, values, sources)

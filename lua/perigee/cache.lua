@@ -84,7 +84,7 @@ function _M.new(opts)
     weigh = opts.weigh,
     copy = opts.copy or false,
     backup = false,    -- its `perigee.backup`
-    restoring = false, -- while that is being loaded: the latch to wait for
+    restoring = false, -- the same, until it is loaded
     spaces = opts.backup and spaces.new() or false,
   }, mt)
   self.store = store_face.new({

@@ -23,6 +23,7 @@ local mt = { __index = _M, __name = "perigee.changes" }
 -- @treturn table what changes from now on
 function _M.watch(store)
   if C.perigee_store_track(store.handle) ~= 0 then error("perigee: out of memory", 0) end
+  C.perigee_store_assume_saved(store.handle, 1) -- until it was read, it may hold anything
   local self = setmetatable({
     store = store,
     keys = {},       -- that left since they were saved
@@ -99,6 +100,11 @@ function _M:pending()
   local store = self.store
   return self.cleared or self.count > 0 or C.perigee_store_next_changed(store.handle, -1) >= 0
     or C.perigee_store_due_ms(store.handle) <= C.perigee_clock_now(store.clock)
+end
+
+--- What the backup holds of any key is known now: what is here and marked so.
+function _M:know_all()
+  C.perigee_store_assume_saved(self.store.handle, 0)
 end
 
 --- A backup is about to be read: notes what is written from now on.

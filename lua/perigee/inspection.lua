@@ -16,7 +16,7 @@ local _M = {}
 function _M.look(self, key)
   local left, value = self.store:look(key, self.space)
   if left or not self.restoring then return left, value end
-  self.restoring:wait(self.load_timeout)
+  self.restoring:settle(self.load_timeout)
   return self.store:look(key, self.space)
 end
 
@@ -58,7 +58,7 @@ end
 -- @treturn function iterator
 function _M.entries(self)
   local store, slot = self.store, -1
-  if self.restoring then self.restoring:wait(self.load_timeout) end
+  if self.restoring then self.restoring:settle(self.load_timeout) end
   return function()
     local key, value, left
     slot, key, value, left = store:next(slot)

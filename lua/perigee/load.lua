@@ -394,7 +394,7 @@ end
 
 -- What is not there may be on its way from the backup.
 local function look_again(cache, key)
-  cache.restoring:wait(cache.load_timeout)
+  cache.restoring:settle(cache.load_timeout)
   local left, value = cache.store:look(key, cache.space)
   if not left or left <= 0 then return false end
   C.perigee_store_count(cache.store.handle, cache.space, 1, -1)
