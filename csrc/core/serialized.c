@@ -147,6 +147,8 @@ PERIGEE_API const char *perigee_serialized_check(const char *bytes, size_t lengt
   return left(&walk) == 0 ? NULL : "something follows them";
 }
 
-PERIGEE_API uint64_t perigee_checksum(const char *bytes, size_t length) {
-  return perigee_hash_bytes(bytes, length, PERIGEE_HASH_K0);
+PERIGEE_API uint64_t perigee_checksum(const char *place, size_t place_length, const char *bytes,
+                                      size_t length) {
+  uint64_t seed = perigee_hash_bytes(place, place_length, PERIGEE_HASH_K0);
+  return perigee_hash_bytes(bytes, length, seed);
 }

@@ -20,8 +20,10 @@ enum { PERIGEE_SERIALIZED_DEPTH = 64 }; /* tables in tables, at most */
  * to at most a small multiple of its length; else what is wrong with them. */
 const char *perigee_serialized_check(const char *bytes, size_t length);
 
-/* perigee_checksum: 64 bits against accidents, not against forgers. */
-uint64_t perigee_checksum(const char *bytes, size_t length);
+/* perigee_checksum: of bytes and the place that they are for: 64 bits against accidents, not against
+ * forgers. */
+uint64_t perigee_checksum(const char *place, size_t place_length, const char *bytes,
+                          size_t length);
 /* ffi: end */
 
 #endif

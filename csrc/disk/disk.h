@@ -84,6 +84,10 @@ int32_t perigee_disk_submit(perigee_disk_job *batch);
 perigee_disk_job *perigee_disk_read(perigee_disk *disk, const char *cache, uint32_t length,
                                     const char *after, uint32_t after_length, uint32_t bytes);
 
+/* perigee_disk_close: submits that the file be closed, its log written into it. The next job opens it
+ * again. NULL: memory is out. */
+perigee_disk_job *perigee_disk_close(perigee_disk *disk);
+
 /* perigee_disk_state: where a job is. perigee_disk_wait blocks until it is done or has failed. */
 int32_t perigee_disk_state(perigee_disk_job *job);
 int32_t perigee_disk_wait(perigee_disk_job *job);

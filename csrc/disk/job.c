@@ -106,11 +106,20 @@ PERIGEE_API perigee_disk_job *perigee_disk_read(perigee_disk *disk, const char *
                                                 uint32_t after_length, uint32_t bytes) {
   perigee_disk_job *job = perigee_disk_batch(disk, cache, length);
   if (!job) return NULL;
-  job->reads = 1;
+  job->kind = PERIGEE_JOB_READ;
   job->after = copy_of(after, after_length);
   job->after_length = after_length;
   job->wanted = bytes;
   if (job->after && perigee_worker_submit(job) == 0) return job;
+  perigee_job_destroy(job);
+  return NULL;
+}
+
+PERIGEE_API perigee_disk_job *perigee_disk_close(perigee_disk *disk) {
+  perigee_disk_job *job = perigee_disk_batch(disk, "", 0);
+  if (!job) return NULL;
+  job->kind = PERIGEE_JOB_CLOSE;
+  if (perigee_worker_submit(job) == 0) return job;
   perigee_job_destroy(job);
   return NULL;
 }

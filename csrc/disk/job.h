@@ -15,6 +15,8 @@
 
 enum { PERIGEE_JOB_TEXT = 512, PERIGEE_JOB_HEAD = 9 };
 
+enum { PERIGEE_JOB_WRITE, PERIGEE_JOB_READ, PERIGEE_JOB_CLOSE };
+
 /* what a record is */
 enum { PERIGEE_RECORD_PUT, PERIGEE_RECORD_DELETE, PERIGEE_RECORD_CLEAR, PERIGEE_RECORD_TOO_LARGE };
 
@@ -28,7 +30,7 @@ struct perigee_disk_job {
   perigee_disk_job *next; /* in the queue */
   char *cache;
   uint32_t cache_length;
-  int reads;
+  int kind;
   char *after; /* of a read: where it goes on */
   uint32_t after_length;
   uint32_t wanted; /* of a read: bytes */

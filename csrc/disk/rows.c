@@ -4,6 +4,8 @@
  */
 #include "disk/database.h"
 
+#include "disk/worker.h"
+
 static int run(perigee_disk_job *job, sqlite3_stmt *statement) {
   int step = sqlite3_step(statement);
   sqlite3_reset(statement);
@@ -74,6 +76,10 @@ static int read_rows(perigee_disk_job *job) {
 }
 
 int perigee_database_do(perigee_disk_job *job) {
+  if (job->kind == PERIGEE_JOB_CLOSE) {
+    if (job->disk->generation == perigee_worker_generation()) perigee_database_close(job->disk);
+    return 0;
+  }
   if (perigee_database_open(job)) return -1;
-  return job->reads ? read_rows(job) : write_batch(job);
+  return job->kind == PERIGEE_JOB_READ ? read_rows(job) : write_batch(job);
 }

@@ -402,6 +402,7 @@ function _M:close()
   if self.beginning then self.beginning:wait(math.huge) end
   save_behind(self)
   attached[self] = nil
+  self.share:close()
 end
 
 return _M

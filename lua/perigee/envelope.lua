@@ -7,9 +7,9 @@
 --     key                           length and bytes, if the flag says so: the key was hashed
 --     tags                          length and bytes, if the flag says so
 --     value                         what is left, by the codec; nothing for nil
---     checksum                      8 bytes, over all of the above
---     code                          32 bytes, if there is a secret: over the place that the
---                                   envelope is for, and all of the above
+--     checksum                      8 bytes, over the place that the envelope is for, and all of
+--                                   the above
+--     code                          32 bytes, if there is a secret: over the same, and the checksum
 --
 -- Whatever does not open is a miss with a reason, never an error.
 -- @module perigee.envelope
@@ -157,27 +157,27 @@ local function write_body(self, out, value, deadline, tags, key)
   return true
 end
 
-local function signed(place, bytes)
-  return ffi.string(lengths(#place), 4) .. place .. bytes
+local function signed(place, place_length, bytes)
+  return ffi.string(lengths(place_length), 4) .. ffi.string(place, place_length) .. bytes
 end
 
 --- Seals an entry.
 -- @tparam table self from `new`
 -- @tparam table out a `string.buffer`: gets the envelope in place of what is in it
--- @tparam string|nil place what it is stored under: opened from elsewhere, a signed one is not
---   taken; nil if there is no secret
+-- @tparam string|cdata place what it is stored under: from elsewhere it does not open
+-- @tparam number place_length its bytes
 -- @param value anything
 -- @tparam number deadline wall-clock milliseconds, or math.huge
 -- @tparam[opt] table tags list of tags
 -- @tparam[opt] string key the whole key, if it travels under a hash
 -- @treturn true|nil
 -- @treturn string|nil why not: the value cannot be carried, or is too large
-function _M.write(self, out, place, value, deadline, tags, key)
+function _M.write(self, out, place, place_length, value, deadline, tags, key)
   local ok, reason = write_body(self, out:reset(), value, deadline, tags, key)
   if not ok then return nil, reason end
   local bytes, length = out:ref()
-  put_number(out, checksums, C.perigee_checksum(bytes, length))
-  if self.sign then out:put(self.sign(signed(place, out:tostring()))) end
+  put_number(out, checksums, C.perigee_checksum(place, place_length, bytes, length))
+  if self.sign then out:put(self.sign(signed(place, place_length, out:tostring()))) end
   return true
 end
 
@@ -186,20 +186,21 @@ end
 -- @treturn string|nil why not
 function _M.seal(self, place, value, deadline, tags, key)
   local out = buffer.new()
-  local ok, reason = _M.write(self, out, place, value, deadline, tags, key)
+  local ok, reason = _M.write(self, out, place, #place, value, deadline, tags, key)
   if not ok then return nil, reason end
   return out:tostring()
 end
 
 --- Opens an envelope.
 -- @tparam table self from `new`
--- @tparam string|nil place what it was stored under; nil if there is no secret
+-- @tparam string|cdata place what it was stored under
 -- @tparam string|cdata bytes from anywhere
--- @tparam[opt] number length how many, if `bytes` is a pointer
+-- @tparam[opt] number place_length how many bytes, if they are pointers
+-- @tparam[opt] number length the same
 -- @treturn table|nil `value`, `deadline`, and if there are: `tags`, `key`
 -- @treturn string|nil why it does not open
-function _M.open(self, place, bytes, length)
-  length = length or #bytes
+function _M.open(self, place, bytes, place_length, length)
+  place_length, length = place_length or #place, length or #bytes
   bytes = ffi.cast(pointer, bytes)
   local coded = self.verify and mac.SIZE or 0
   local last = length - coded - CHECKSUM
@@ -207,11 +208,11 @@ function _M.open(self, place, bytes, length)
   if last > self.max_bytes + 2 * LENGTH_MAX then return nil, "too long" end
   if ffi.string(bytes, 2) ~= MAGIC then return nil, "not an envelope" end
   if bytes[2] ~= VERSION then return nil, "of another version" end
-  if self.verify and not self.verify(signed(place, ffi.string(bytes, length - coded)),
+  if self.verify and not self.verify(signed(place, place_length, ffi.string(bytes, length - coded)),
     ffi.string(bytes + length - coded, coded)) then
     return nil, "not signed with this secret, for this place"
   end
-  if C.perigee_checksum(ffi.cast("const char *", bytes), last)
+  if C.perigee_checksum(place, place_length, ffi.cast("const char *", bytes), last)
     ~= read_number(checksums, bytes + last) then
     return nil, "damaged"
   end

@@ -79,6 +79,11 @@ describe("an envelope", function()
     assert.is_nil(KINDS.signed:open("place", KINDS.plain:seal("place", "value", 1)))
   end)
 
+  it("opens only in its place", function()
+    local _, why = KINDS.plain:open("q", KINDS.plain:seal("p", 1, 1))
+    assert.equal("damaged", why)
+  end)
+
   it("opens only with the codec that made it", function()
     local _, why = KINDS.json:open("p", KINDS.plain:seal("p", 1, 1))
     assert.equal("made by another codec", why)
@@ -97,7 +102,7 @@ describe("an envelope", function()
     local ffi = require "ffi"
     local function forge(payload, flags)
       local bytes = "PE\1" .. string.char(flags or 0) .. "b" .. ("\0"):rep(8) .. payload
-      return bytes .. ffi.string(ffi.new("uint64_t[1]", C.perigee_checksum(bytes, #bytes)), 8)
+      return bytes .. ffi.string(ffi.new("uint64_t[1]", C.perigee_checksum("p", 1, bytes, #bytes)), 8)
     end
     assert.equal(true, KINDS.plain:open("p", forge("\2")).value)
     for payload, flags in pairs {
@@ -110,7 +115,7 @@ describe("an envelope", function()
       assert.equal("string", type(why))
     end
     local nan = "PE\1\0b" .. "\0\0\0\0\0\0\248\127" .. "\2"
-    nan = nan .. ffi.string(ffi.new("uint64_t[1]", C.perigee_checksum(nan, #nan)), 8)
+    nan = nan .. ffi.string(ffi.new("uint64_t[1]", C.perigee_checksum("p", 1, nan, #nan)), 8)
     assert.is_nil(KINDS.plain:open("p", nan))
   end)
 end)

@@ -61,6 +61,7 @@ function _M.new(opts)
     secret = opts.secret,
     max_value_bytes = opts.max_value_bytes or 2 ^ 26,
     handle = false,
+    shares = 0, -- in use
   }, mt)
 end
 
@@ -122,9 +123,11 @@ local share_mt = { __index = Share, __name = "perigee.disk.share" }
 -- @tparam number level as for `error`, counted from the caller
 -- @treturn table the share
 function _M:share(name, codec, level)
+  self.shares = self.shares + 1
   return setmetatable({
     disk = self,
     name = name,
+    prefix = place.escape(name) .. "\0", -- of places, for envelopes
     envelope = envelope.new("perigee.new",
       { codec = codec, secret = self.secret, max_value_bytes = self.max_value_bytes }, level + 1),
     batch = false,
@@ -146,11 +149,6 @@ local function added(result)
   return nil, "out of memory"
 end
 
--- What an envelope with a secret is bound to.
-local function binding(self, at)
-  return place.escape(self.name) .. "\0" .. at
-end
-
 -- The two buffers that a write needs. A finalizer that writes in between gets its own.
 local function take_buffers(self)
   local buffers = self.buffers or { key = buffer.new(), value = buffer.new() }
@@ -170,13 +168,12 @@ end
 function Share:put(space, key, value, deadline, tags)
   local batch, why = batch_of(self)
   if not batch then return nil, why end
-  local buffers = take_buffers(self)
-  local bound = self.envelope.verify and binding(self, place.of(space, key))
-  local ok, reason = self.envelope:write(buffers.value, bound, value, deadline, tags)
+  local buffers, prefix = take_buffers(self), self.prefix
+  local at, length = place.write(buffers.key:reset():put(prefix), space, key)
+  local ok, reason = self.envelope:write(buffers.value, at, length, value, deadline, tags)
   if not ok then return nil, reason, true end
-  local at, length = place.write(buffers.key, space, key)
   local bytes, size = buffers.value:ref()
-  local result = lib.disk.perigee_disk_put(batch, at, length, bytes, size)
+  local result = lib.disk.perigee_disk_put(batch, at + #prefix, length - #prefix, bytes, size)
   self.buffers = buffers
   return added(result)
 end
@@ -267,6 +264,15 @@ function Share:read(take)
   return true
 end
 
+--- Ends the share; the last one closes the file.
+function Share:close()
+  local disk = self.disk
+  disk.shares = disk.shares - 1
+  if disk.shares > 0 or not disk.handle then return end
+  local job = owned(lib.disk.perigee_disk_close(disk.handle))
+  if job then wait(job) end
+end
+
 --- How a row is called in messages.
 -- @tparam cdata row the row
 -- @treturn string
@@ -283,8 +289,10 @@ function Share:open(row)
   local space, key = place.read(row.key, row.key_length)
   if not space then return nil, "its key is none" end
   if row.value == nil then return nil, "too large" end
-  local bound = self.envelope.verify and binding(self, ffi.string(row.key, row.key_length))
-  local entry, why = self.envelope:open(bound, row.value, row.value_length)
+  local buffers = take_buffers(self)
+  local at, length = buffers.key:set(self.prefix):putcdata(row.key, row.key_length):ref()
+  local entry, why = self.envelope:open(at, row.value, length, row.value_length)
+  self.buffers = buffers
   if not entry then return nil, why end
   return space, key, entry
 end

@@ -98,6 +98,8 @@ function _M:read(take)
   return true
 end
 
+function _M.close() end
+
 function _M:describe(entry) -- luacheck: ignore self
   return tostring(type(entry) == "table" and entry.key)
 end

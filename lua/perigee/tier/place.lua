@@ -40,15 +40,15 @@ function _M.of(space, key)
   return head .. (key and "t" or "f")
 end
 
---- The same into a buffer: no string is made.
--- @tparam table out a `string.buffer`, which is emptied first
+--- The same behind what is in a buffer: no string is made.
+-- @tparam table out a `string.buffer`
 -- @tparam string space name of its space
 -- @tparam string|number|boolean key the key
--- @treturn cdata the bytes, borrowed from the buffer
+-- @treturn cdata all the bytes there, borrowed from the buffer
 -- @treturn number how many
 function _M.write(out, space, key)
-  if type(key) ~= "string" then return out:set(_M.of(space, key)):ref() end
-  if space ~= "" then out:reset():put(escape(space)) else out:reset() end
+  if type(key) ~= "string" then return out:put(_M.of(space, key)):ref() end
+  if space ~= "" then out:put(escape(space)) end
   return out:put("\0s", key):ref()
 end
 
