@@ -12,7 +12,7 @@ package.path = root .. "/?.lua;" .. package.path
 
 local CASES = {
   "hits", "functions", "evictions", "bytes", "misses", "herds", "batches", "expiry", "invalidation",
-  "collector",
+  "collector", "disk",
 }
 
 local EFFORTS = {

@@ -20,6 +20,7 @@ local REQUESTS = 3000   -- of all tasks together
 local SKEW = 1.0        -- see support/zipf.lua
 local SEED = 42         -- the same requests in every run
 local CHANGES = 20      -- how often something is forgotten during a run
+local RESTART_PACKAGES = 100 -- asked for before and after a restart
 local PATIENCE_S = 30   -- after that, a run asks dpkg-query no more, and the table says so
 
 -- Each entry is tagged with its section and its name. Tags are paths: to forget "libs:zlib1g" is
@@ -163,6 +164,36 @@ local function herd(package)
   }
 end
 
+-- One life of a process with a cache on disk: see support/life.lua.
+local function live(file, list)
+  local script = (arg[0]:match "^.*/" or "./") .. "support/life.lua"
+  local names = {}
+  for i = 1, math.min(RESTART_PACKAGES, #list) do names[i] = list[i].name end
+  local done = assert(perigee.exec { arg[-1], script, file, timeout = PATIENCE_S, unpack(names) })
+  local processes, loaded, seconds = done.stdout:match "(%d+) (%d+) (%S+)"
+  assert(done.status == 0 and processes, done.stderr)
+  return { processes = tonumber(processes), loaded = tonumber(loaded), seconds = tonumber(seconds) }
+end
+
+-- The same program twice: the second one finds on the disk what the first one learned.
+local function restart(list)
+  local file = os.tmpname()
+  local first, second = live(file, list), live(file, list)
+  for _, suffix in ipairs { "", "-wal", "-shm" } do os.remove(file .. suffix) end
+  report.print_table {
+    { "", "first run", "second run" },
+    { "entries found on the disk", report.count(first.loaded) .. "  ",
+      report.count(second.loaded) .. "  " },
+    { "dpkg-query started", report.count(first.processes) .. "  ",
+      report.count(second.processes) .. "  " },
+    { "time until all is known", report.seconds(first.seconds), report.seconds(second.seconds) },
+  }
+  print ""
+  print(("  the restart started warm: it saved %s processes and %s"):format(
+    report.count(first.processes - second.processes),
+    (report.seconds(first.seconds - second.seconds):gsub("%s+$", ""))))
+end
+
 local function fail(message)
   io.stderr:write("demo: ", message, "\n")
   os.exit(1)
@@ -201,6 +232,12 @@ local function main(...)
   print(("1,000 callers at once ask for %s, which is not in the cache"):format(wanted[1].name))
   print ""
   herd(wanted[1])
+
+  print ""
+  print(("a program asks for %d packages, ends, and is started again: its cache is on the disk")
+    :format(math.min(RESTART_PACKAGES, #list)))
+  print ""
+  restart(list)
 end
 
 perigee.run(main, ...)

@@ -73,6 +73,16 @@ for _, program in ipairs { "luajit", "perigee" } do
       assert.equal(0, status)
     end)
 
+    it("05-disk loads in its first run only", function()
+      local file = os.tmpname()
+      for _, expected in ipairs { "20 loads, 0 entries", "0 loads, 20 entries" } do
+        local output, status = run_example(program, "05-disk.lua", file)
+        assert.equal(("%s came from %s\n"):format(expected, file), output)
+        assert.equal(0, status)
+      end
+      for _, suffix in ipairs { "", "-wal", "-shm" } do os.remove(file .. suffix) end
+    end)
+
     it("demo makes the same requests three times, of real processes", function()
       if not has_dpkg() then return pending "this machine cannot: it has no dpkg-query" end
       local output, status = run_example(program, "demo.lua", "--requests 120")
