@@ -11,6 +11,7 @@ description = {
 dependencies = { "lua == 5.1" }
 external_dependencies = {
   LIBEV = { header = "ev.h" },
+  SQLITE = { header = "sqlite3.h" },
 }
 build = {
   type = "cmake",

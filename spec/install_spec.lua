@@ -16,6 +16,11 @@ local SMOKE = [[
     return cache:get("loaded", function() return task:wait() end)
   end)
   assert(cache:get("loaded") == "slept")
+  local file = os.tmpname()
+  local kept = perigee.new { name = "kept", backup = perigee.disk(file) }
+  kept:set("k", 1)
+  assert(kept:save_to_backup() == 1)
+  os.remove(file)
   print("smoke: " .. loaded .. ", " .. require "perigee.version")
 ]]
 

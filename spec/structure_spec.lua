@@ -47,6 +47,7 @@ local MODULES = {
   { "perigee.testing", "context", "options", "runtime.runner", "runtime.scheduler",
     "runtime.virtual", lazily = { "task" } },
   { "perigee.exec", "lib", "context", "options", "runtime.cancel", "runtime.scheduler" },
+  { "perigee.contract.backup" },
   -- The cache: what is kept, what is being loaded, and the two together. Of the runtimes it knows
   -- the port in `context`, the clock and the hooks.
   { "perigee.turns", "context", "lib" },
@@ -117,7 +118,6 @@ local SEEN_THROUGH = {
   ["lua/perigee/leaving.lua"] = "spec/cache/on_evict_spec.lua",
   ["lua/perigee/copying.lua"] = "spec/cache/copy_spec.lua",
   ["lua/perigee/inspection.lua"] = "spec/cache/metrics_spec.lua",
-  ["lua/perigee/load.lua"] = "spec/cache/flight_spec.lua",
   ["lua/perigee/log.lua"] = "spec/runtime/failures_spec.lua",
   ["lua/perigee/turns.lua"] = "spec/cache/expiry_spec.lua",
   ["csrc/base/base.c"] = "spec/core/store_spec.lua", -- memory that runs out
@@ -128,6 +128,12 @@ local SEEN_THROUGH = {
   ["csrc/core/policy_lru.c"] = "spec/store/eviction_spec.lua",
   ["csrc/core/policy_s3fifo.c"] = "spec/store/eviction_spec.lua",
   ["csrc/core/policy_sieve.c"] = "spec/store/eviction_spec.lua",
+  ["lua/perigee/changes.lua"] = "spec/backup/model_spec.lua",
+  ["lua/perigee/spaces.lua"] = "spec/backup/save_spec.lua",
+  ["lua/perigee/latch.lua"] = "spec/backup/load_spec.lua",
+  ["csrc/disk/database.c"] = "spec/backup/damage_spec.lua",
+  ["csrc/disk/job.c"] = "spec/disk/worker_spec.lua",
+  ["csrc/disk/rows.c"] = "spec/disk/worker_spec.lua",
   ["csrc/core/reclaim.c"] = "spec/core/store_spec.lua",
   ["csrc/core/wheel.c"] = "spec/core/store_spec.lua",
 }
@@ -138,6 +144,7 @@ local WHOLE = {
   border = "the cdefs against the compiler",
   conformance = "the behaviours that are promised to users",
   dev = "the commands of the repository",
+  fuzz = "the fuzz targets",
   examples = "the examples, and the README's code",
   install = "both ways of installing",
   structure = "this one",

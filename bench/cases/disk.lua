@@ -73,6 +73,7 @@ local function strings_alone(n)
       longest, last = math.max(longest, now - last), now
     end
   end
+  assert(#kept == 2 * n)
   return longest
 end
 

@@ -22,8 +22,7 @@ const char *perigee_serialized_check(const char *bytes, size_t length);
 
 /* perigee_checksum: of bytes and the place that they are for: 64 bits against accidents, not against
  * forgers. */
-uint64_t perigee_checksum(const char *place, size_t place_length, const char *bytes,
-                          size_t length);
+uint64_t perigee_checksum(const char *place, size_t place_length, const char *bytes, size_t length);
 /* ffi: end */
 
 #endif

@@ -386,7 +386,7 @@ function _M:begin()
   self.beginning, self.cache.restoring = latch.new(), self
   context.port.spawn(function()
     local ok, count, err = pcall(self.load, self)
-    if ok and count then end_first_load(self, true) else end_first_load(self, false, err or count) end
+    end_first_load(self, ok and count ~= nil, err or count)
   end)
 end
 

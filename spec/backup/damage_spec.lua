@@ -155,7 +155,11 @@ describe("a backup", function()
   local function sqlite(file, sql)
     assert(perigee.exec { "luajit", "-e", ([[
       local ffi = require "ffi"
-      ffi.cdef "int sqlite3_open(const char *, void **); int sqlite3_exec(void *, const char *, void *, void *, char **); int sqlite3_close(void *);"
+      ffi.cdef [=[
+        int sqlite3_open(const char *, void **);
+        int sqlite3_exec(void *, const char *, void *, void *, char **);
+        int sqlite3_close(void *);
+      ]=]
       local C = ffi.load "libsqlite3.so.0"
       local db = ffi.new "void *[1]"
       assert(C.sqlite3_open(%q, db) == 0)

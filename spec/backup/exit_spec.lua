@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- suites: dev host asan
+-- suites: dev host
 -- How a process may end, and what is in the backup then.
 local disk = require "spec.support.disk"
 local host = require "spec.support.host"

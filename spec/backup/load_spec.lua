@@ -24,7 +24,7 @@ end
 local function cache_with(backend, more)
   local opts = { name = "c", backup = backend }
   for name, value in pairs(more or {}) do opts[name] = value end
-  return disk.open(opts)
+  return disk.begin(opts)
 end
 
 local ENTRIES = { { key = "a", value = "old" }, { key = "b", value = "old" },
@@ -253,6 +253,7 @@ describe("autosave", function()
   end))
 
   it("saves in plain code when something is written late enough", function()
+    if perigee.runtime() ~= "none" then return end -- the host has a loop
     local backend = slow {}
     backend.go, backend.autosave = true, 0.02
     local cache = cache_with(backend)

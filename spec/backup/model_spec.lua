@@ -47,7 +47,10 @@ local function program(seed, policy, in_task)
   local last = {}
   local operations = {
     function() stamp = stamp + 1; cache:set(key(), stamp) end,
-    function() stamp = stamp + 1; cache:set(key(), stamp, { tags = { "t:" .. next_random(4) } }) end,
+    function()
+      stamp = stamp + 1
+      cache:set(key(), stamp, { tags = { "t:" .. next_random(4) } })
+    end,
     function() cache:set(key(), "short", 0.001 + next_random(100) / 1000) end,
     function() cache:delete(key()) end,
     function() cache:get(key()) end,

@@ -277,7 +277,8 @@ describe("a cache with a backup", function()
 
   it("takes entries only if they were signed with its secret, for this cache and key", function()
     local function with(secret, name)
-      return disk.open { name = name or "c", backup = perigee.disk { path = path, secret = secret } }
+      return disk.open { name = name or "c",
+        backup = perigee.disk { path = path, secret = secret } }
     end
     local cache = with "s1"
     cache:set("k", 1)

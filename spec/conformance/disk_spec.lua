@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+-- suites: dev host hard
 -- The behaviours of the reference's disk persistence, D1 to D9, and the faults F11, F12, F17.
 local disk = require "spec.support.disk"
 local logged = require "spec.support.logged"

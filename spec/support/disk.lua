@@ -38,13 +38,20 @@ function _M.path()
 end
 
 --- Opens a cache that `clean` closes, if the test has not.
-function _M.open(opts)
+function _M.begin(opts)
   local cache = perigee.new(opts)
   opened[#opened + 1] = cache
   return cache
 end
 
---- A cache named "c" with its backup in a file.
+--- The same, and waits until it is loaded: where a loop runs, it is not at once.
+function _M.open(opts)
+  local cache = _M.begin(opts)
+  if cache.restoring then cache:contains "what waits until it is loaded" end
+  return cache
+end
+
+--- A cache named "c" with its backup in a file, loaded.
 function _M.cache(path, more)
   local opts = { name = "c", maxsize = 1000, backup = perigee.disk { path = path, sync = "off" } }
   for name, value in pairs(more or {}) do opts[name] = value end

@@ -34,7 +34,7 @@ describe("perigee.disk", function()
     mistake(function() perigee.disk { path = "x", max_value_bytes = 2 ^ 30 } end, "perigee.disk: "
       .. 'option "max_value_bytes" must be a whole number of bytes > 0, below 1 GB, got number '
       .. "1073741824")
-    mistake(function() perigee.disk { path = "x", file = 1 } end, 'perigee.disk: there is no option '
-      .. '"file"; the options are autosave, load, max_value_bytes, path, secret, sync')
+    mistake(function() perigee.disk { path = "x", file = 1 } end, 'perigee.disk: there is no '
+      .. 'option "file"; the options are autosave, load, max_value_bytes, path, secret, sync')
   end)
 end)

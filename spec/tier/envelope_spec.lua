@@ -102,7 +102,8 @@ describe("an envelope", function()
     local ffi = require "ffi"
     local function forge(payload, flags)
       local bytes = "PE\1" .. string.char(flags or 0) .. "b" .. ("\0"):rep(8) .. payload
-      return bytes .. ffi.string(ffi.new("uint64_t[1]", C.perigee_checksum("p", 1, bytes, #bytes)), 8)
+      local sum = C.perigee_checksum("p", 1, bytes, #bytes)
+      return bytes .. ffi.string(ffi.new("uint64_t[1]", sum), 8)
     end
     assert.equal(true, KINDS.plain:open("p", forge("\2")).value)
     for payload, flags in pairs {

@@ -161,7 +161,9 @@ describe("a cache with a backend of the user's", function()
   end)
 
   it("runs on without what it cannot load", function()
-    for _, answer in ipairs { function() return nil, "broken" end, function() error "broken" end } do
+    for _, answer in ipairs {
+      function() return nil, "broken" end, function() error "broken" end,
+    } do
       local lines = logged(function()
         local cache = cache_with(recorder { load = answer })
         assert.equal("loaded", cache:get("k", function() return "loaded" end))
