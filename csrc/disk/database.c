@@ -8,8 +8,6 @@
 #define _GNU_SOURCE
 #include "disk/database.h"
 
-#include "disk/worker.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,39 +31,6 @@ enum {
 
 static const char *const suffixes[] = {"", "-wal", "-shm"};
 enum { SUFFIXES = sizeof suffixes / sizeof *suffixes };
-
-PERIGEE_API int32_t perigee_disk_abi(void) {
-  return PERIGEE_DISK_ABI;
-}
-
-PERIGEE_API void perigee_disk_fail_at(uint32_t n) {
-  perigee_alloc_fail_at(n);
-}
-
-PERIGEE_API perigee_disk *perigee_disk_new(const char *path, int32_t sync, double max_bytes) {
-  perigee_disk *disk = perigee_zalloc(sizeof *disk);
-  if (!disk) return NULL;
-  size_t size = strlen(path) + 1;
-  disk->path = perigee_alloc(size);
-  if (!disk->path) {
-    perigee_dealloc(disk);
-    return NULL;
-  }
-  memcpy(disk->path, path, size);
-  disk->sync = sync;
-  disk->max_bytes = max_bytes;
-  perigee_worker_enter();
-  return disk;
-}
-
-PERIGEE_API void perigee_disk_free(perigee_disk *disk) {
-  if (!disk) return;
-  perigee_worker_finish(disk);
-  perigee_worker_leave();
-  if (disk->generation == perigee_worker_generation()) perigee_database_close(disk);
-  perigee_dealloc(disk->path);
-  perigee_dealloc(disk);
-}
 
 void perigee_database_close(perigee_disk *disk) {
   sqlite3_finalize(disk->put);
@@ -298,7 +263,7 @@ static int open_once(perigee_disk_job *job) {
   }
   if (is_broken(disk)) return damaged(job);
   if (configure(disk) || prepare(disk)) return give_up(job);
-  disk->generation = perigee_worker_generation();
+  disk->generation = job->generation;
   return 0;
 }
 
@@ -310,7 +275,7 @@ static void drop_inherited(perigee_disk *disk) {
 
 int perigee_database_open(perigee_disk_job *job) {
   perigee_disk *disk = job->disk;
-  if (disk->db && disk->generation != perigee_worker_generation()) drop_inherited(disk);
+  if (disk->db && disk->generation != job->generation) drop_inherited(disk);
   if (disk->db) return 0;
   if (open_once(job) == 0) return 0;
   return job->notice[0] ? open_once(job) : -1; /* a damaged file made way for a new one */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "disk/job.h"
 
-#include "disk/worker.h"
-
 #include <string.h>
 
 static uint32_t length_at(const char *bytes) {
@@ -55,8 +53,7 @@ void perigee_job_destroy(perigee_disk_job *job) {
   perigee_dealloc(job);
 }
 
-/* A copy with a NUL behind it. */
-static char *copy_of(const char *text, uint32_t length) {
+char *perigee_job_copy(const char *text, uint32_t length) {
   char *copy = perigee_alloc((size_t)length + 1);
   if (!copy) return NULL;
   memcpy(copy, text, length);
@@ -69,7 +66,7 @@ PERIGEE_API perigee_disk_job *perigee_disk_batch(perigee_disk *disk, const char 
   perigee_disk_job *job = perigee_zalloc(sizeof *job);
   if (!job) return NULL;
   job->disk = disk;
-  job->cache = copy_of(cache, length);
+  job->cache = perigee_job_copy(cache, length);
   job->cache_length = length;
   if (job->cache) return job;
   perigee_job_destroy(job);
@@ -95,33 +92,6 @@ PERIGEE_API int32_t perigee_disk_clear(perigee_disk_job *batch) {
 
 PERIGEE_API double perigee_disk_batch_bytes(const perigee_disk_job *batch) {
   return batch->size;
-}
-
-PERIGEE_API int32_t perigee_disk_submit(perigee_disk_job *batch) {
-  return perigee_worker_submit(batch);
-}
-
-PERIGEE_API perigee_disk_job *perigee_disk_read(perigee_disk *disk, const char *cache,
-                                                uint32_t length, const char *after,
-                                                uint32_t after_length, uint32_t bytes) {
-  perigee_disk_job *job = perigee_disk_batch(disk, cache, length);
-  if (!job) return NULL;
-  job->kind = PERIGEE_JOB_READ;
-  job->after = copy_of(after, after_length);
-  job->after_length = after_length;
-  job->wanted = bytes;
-  if (job->after && perigee_worker_submit(job) == 0) return job;
-  perigee_job_destroy(job);
-  return NULL;
-}
-
-PERIGEE_API perigee_disk_job *perigee_disk_close(perigee_disk *disk) {
-  perigee_disk_job *job = perigee_disk_batch(disk, "", 0);
-  if (!job) return NULL;
-  job->kind = PERIGEE_JOB_CLOSE;
-  if (perigee_worker_submit(job) == 0) return job;
-  perigee_job_destroy(job);
-  return NULL;
 }
 
 PERIGEE_API const char *perigee_disk_error(const perigee_disk_job *job) {

@@ -31,7 +31,8 @@ struct perigee_disk_job {
   char *cache;
   uint32_t cache_length;
   int kind;
-  char *after; /* of a read: where it goes on */
+  uint32_t generation; /* another number in each process that came from a fork */
+  char *after;         /* of a read: where it goes on */
   uint32_t after_length;
   uint32_t wanted; /* of a read: bytes */
   int is_last;
@@ -53,6 +54,9 @@ int perigee_job_add(perigee_disk_job *job, int what, const perigee_disk_row *row
 /* perigee_job_next: 1 and the next record; 0 at the end. perigee_job_rewind: from the start. */
 int perigee_job_next(perigee_disk_job *job, perigee_disk_record *record);
 void perigee_job_rewind(perigee_disk_job *job);
+
+/* perigee_job_copy: a copy of some bytes, with a NUL behind them; NULL: memory is out. */
+char *perigee_job_copy(const char *text, uint32_t length);
 
 /* perigee_job_destroy: frees it. Nobody may use it any more. */
 void perigee_job_destroy(perigee_disk_job *job);

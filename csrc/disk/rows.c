@@ -4,8 +4,6 @@
  */
 #include "disk/database.h"
 
-#include "disk/worker.h"
-
 static int run(perigee_disk_job *job, sqlite3_stmt *statement) {
   int step = sqlite3_step(statement);
   sqlite3_reset(statement);
@@ -77,7 +75,7 @@ static int read_rows(perigee_disk_job *job) {
 
 int perigee_database_do(perigee_disk_job *job) {
   if (job->kind == PERIGEE_JOB_CLOSE) {
-    if (job->disk->generation == perigee_worker_generation()) perigee_database_close(job->disk);
+    if (job->disk->generation == job->generation) perigee_database_close(job->disk);
     return 0;
   }
   if (perigee_database_open(job)) return -1;

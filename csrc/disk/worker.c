@@ -96,6 +96,7 @@ int perigee_worker_submit(perigee_disk_job *job) {
   int failed = worker.running ? 0 : start_thread();
   if (!failed) {
     job->state = PERIGEE_DISK_WAITING;
+    job->generation = worker.generation;
     job->next = NULL;
     if (worker.last)
       worker.last->next = job;
