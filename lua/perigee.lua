@@ -32,6 +32,7 @@ local SOURCES = {
   prometheus = { "perigee.metrics", "prometheus" },
   on = { "perigee.events", "on" },
   disk = { "perigee.tier.disk", "new" },
+  redis = { "perigee.tier.redis", "new" },
 }
 
 setmetatable(_M, { __index = function(self, name)

@@ -95,7 +95,7 @@ local GENERATED = { ["cdef.*"] = true, version = true }
 local MAY_INCLUDE = {
   base = { folders = { "base" }, libraries = {} },
   core = { folders = { "base", "core" }, libraries = {} },
-  rt = { folders = { "base", "rt" }, libraries = { "ev.h" } },
+  rt = { folders = { "base", "rt" }, libraries = { "ev.h", "hiredis/*" } },
   disk = { folders = { "base", "disk" }, libraries = { "sqlite3.h" } },
   host = {
     folders = { "base", "host" },
@@ -104,8 +104,8 @@ local MAY_INCLUDE = {
 }
 
 local C_LIBRARY = {
-  "assert.h", "emmintrin.h", "errno.h", "fcntl.h", "inttypes.h", "limits.h", "linux/*", "math.h",
-  "poll.h", "pthread.h", "sched.h", "signal.h", "spawn.h", "stdarg.h", "stdbool.h", "stddef.h",
+  "arpa/inet.h", "assert.h", "emmintrin.h", "errno.h", "fcntl.h", "inttypes.h", "limits.h", "linux/*", "math.h",
+  "netinet/*", "poll.h", "pthread.h", "sched.h", "signal.h", "spawn.h", "stdarg.h", "stdbool.h", "stddef.h",
   "stdint.h", "stdio.h", "stdlib.h", "string.h", "sys/*", "time.h", "unistd.h",
 }
 

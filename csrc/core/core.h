@@ -26,6 +26,9 @@ int32_t perigee_core_abi(void);
 /* perigee_core_fail_at: makes the n-th allocation of the core from now fail, once (tests). */
 void perigee_core_fail_at(uint32_t n);
 
+/* perigee_core_random: 32 bits that nobody can guess. */
+uint32_t perigee_core_random(void);
+
 /* perigee_core_bool: a static address that stands for a boolean key. */
 const char *perigee_core_bool(int32_t value);
 /* ffi: end */

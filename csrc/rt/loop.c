@@ -29,7 +29,9 @@ struct perigee_loop {
   perigee_processes *processes;
   watch *watches;
   ev_timer wake; /* ends a poll */
+  perigee_loop_writer *writers;
   uint32_t pending;
+  uint32_t watching;
 };
 
 static void on_wake(struct ev_loop *ev, ev_timer *timer, int events) {
@@ -61,6 +63,11 @@ static void end_watch(watch *w) {
 PERIGEE_API void perigee_loop_free(perigee_loop *loop) {
   if (!loop) return;
   perigee_signals_restore(loop);
+  while (loop->writers) {
+    perigee_loop_writer *writer = loop->writers;
+    writer->closed(writer);
+    perigee_loop_remove_writer(writer);
+  }
   while (loop->watches) end_watch(loop->watches);
   perigee_processes_free(loop->processes);
   if (loop->ev) ev_loop_destroy(loop->ev);
@@ -88,6 +95,33 @@ void perigee_loop_expect(perigee_loop *loop, int32_t delta) {
   loop->pending += (uint32_t)delta;
 }
 
+void perigee_loop_watch(perigee_loop *loop, int32_t delta) {
+  loop->watching += (uint32_t)delta;
+}
+
+void perigee_loop_add_writer(perigee_loop *loop, perigee_loop_writer *writer) {
+  writer->loop = loop;
+  writer->next = loop->writers;
+  writer->link = &loop->writers;
+  if (writer->next) writer->next->link = &writer->next;
+  loop->writers = writer;
+}
+
+void perigee_loop_remove_writer(perigee_loop_writer *writer) {
+  if (!writer->link) return;
+  *writer->link = writer->next;
+  if (writer->next) writer->next->link = writer->link;
+  writer->loop = NULL;
+  writer->link = NULL;
+}
+
+static void let_write(perigee_loop *loop) {
+  for (perigee_loop_writer *writer = loop->writers, *next; writer; writer = next) {
+    next = writer->next;
+    writer->before_wait(writer);
+  }
+}
+
 PERIGEE_API double perigee_loop_now(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -95,8 +129,9 @@ PERIGEE_API double perigee_loop_now(void) {
 }
 
 PERIGEE_API void perigee_loop_poll(perigee_loop *loop, double wait_s) {
+  let_write(loop);
   if (!(wait_s > 0)) {
-    if (loop->pending) ev_run(loop->ev, EVRUN_NOWAIT);
+    if (loop->pending || loop->watching) ev_run(loop->ev, EVRUN_NOWAIT);
     return;
   }
   if (isinf(wait_s)) {

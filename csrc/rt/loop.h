@@ -61,4 +61,19 @@ struct perigee_processes *perigee_loop_processes(perigee_loop *loop);
 /* perigee_loop_expect: `delta` more things are pending. */
 void perigee_loop_expect(perigee_loop *loop, int32_t delta);
 
+/* perigee_loop_watch: `delta` more things may come in that nobody waits for: a poll looks for them,
+ * and they keep no loop alive. */
+void perigee_loop_watch(perigee_loop *loop, int32_t delta);
+
+/* Whoever collects what to write: called before each poll, and when the loop is freed first. */
+typedef struct perigee_loop_writer {
+  perigee_loop *loop; /* NULL: in no list */
+  struct perigee_loop_writer *next, **link;
+  void (*before_wait)(struct perigee_loop_writer *writer);
+  void (*closed)(struct perigee_loop_writer *writer);
+} perigee_loop_writer;
+
+void perigee_loop_add_writer(perigee_loop *loop, perigee_loop_writer *writer);
+void perigee_loop_remove_writer(perigee_loop_writer *writer);
+
 #endif

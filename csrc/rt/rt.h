@@ -6,6 +6,7 @@
  *   timers.h   the heap of deadlines under it
  *   loop.h     a private libev loop: waits for the world, one turn at a time
  *   exec.h     processes watched by pidfd
+ *   redis.h    connections to Redis servers
  *   signals.h  SIGINT and SIGTERM as wake-ups
  *
  * Nothing here calls Lua. What happened is kept as a ready ticket; Lua pulls the ready tickets
@@ -18,7 +19,7 @@
 #include "base/base.h"
 
 /* ffi: begin */
-enum { PERIGEE_RT_ABI = 1 }; /* changes whenever a declaration in an ffi block changes */
+enum { PERIGEE_RT_ABI = 2 }; /* changes whenever a declaration in an ffi block changes */
 
 /* perigee_rt_abi: the PERIGEE_RT_ABI this library was built with. */
 int32_t perigee_rt_abi(void);

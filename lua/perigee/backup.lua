@@ -13,9 +13,9 @@
 local C = require("perigee.lib").core
 local changes_face = require "perigee.changes"
 local context = require "perigee.context"
+local landing = require "perigee.landing"
 local latch = require "perigee.latch"
 local listed = require "perigee.tier.listed"
-local load = require "perigee.load"
 local log = require "perigee.log"
 local options = require "perigee.options"
 local runtime = require "perigee.runtime"
@@ -111,7 +111,7 @@ local function take_in(self, job, space, key, entry)
   local left = entry.deadline - C.perigee_clock_wall_ms(runtime.clock)
   local why = why_not(self, number, key, entry.tags, left)
   if not why then
-    local weight = load.weight_of(self.cache, key, entry.value)
+    local weight = landing.weight_of(self.cache, key, entry.value)
     if C.perigee_store_has_room(self.cache.store.handle, weight) == 0 then
       why = "expired"
     elseif put_back(self, number, key, entry, left, weight) then

@@ -11,6 +11,7 @@ local ffi = require "ffi"
 local C = require("perigee.lib").core
 local context = require "perigee.context"
 local flight = require "perigee.flight"
+local landing = require "perigee.landing"
 local load = require "perigee.load"
 local options = require "perigee.options"
 local store_face = require "perigee.store"
@@ -26,6 +27,9 @@ ffi.gc(registry, function(handle)
   registry = C.perigee_batch_closed() -- finalizers of a closing Lua state run in any order
   C.perigee_batch_free(handle)
 end)
+
+--- Stands for the batch loader of those who gave none: only lower levels are asked.
+function _M.NONE() end
 
 local aligned_mt = { __name = "perigee.aligned" }
 
@@ -52,7 +56,7 @@ end
 
 local function land_all(batch, ok, value, err)
   local records, now = batch.records, context.port.now()
-  for i = 1, #records do load.land(records[i], now, ok, value, err) end
+  for i = 1, #records do landing.land(records[i], now, ok, value, err) end
 end
 
 local function land_each(batch, results, errors)
@@ -66,7 +70,7 @@ local function land_each(batch, results, errors)
   errors = errors and by_key(errors, records, "the second result")
   for i = 1, #records do
     local record = records[i]
-    load.land(record, now, true, results[record.key], errors and errors[record.key])
+    landing.land(record, now, true, results[record.key], errors and errors[record.key])
   end
 end
 
@@ -86,10 +90,24 @@ local function take(batch)
   return keys
 end
 
+-- The second level first: what it has is landed, the rest is left.
+local function ask_remote(batch, keys)
+  if #keys == 0 then return keys end
+  batch.records = batch.cache.remote:run_batch(batch.records)
+  local left = {}
+  for i, record in ipairs(batch.records) do left[i] = record.key end
+  return left
+end
+
+local function land_absent(batch)
+  for _, record in ipairs(batch.records) do landing.land_absent(record) end
+end
+
 local function call_loader(batch)
-  local keys = take(batch)
+  local keys, cache = take(batch), batch.cache
+  if cache.remote then keys = ask_remote(batch, keys) end
   if #keys == 0 then return end
-  local cache = batch.cache
+  if batch.loader == _M.NONE then return land_absent(batch) end
   cache.batches, cache.batched_keys = cache.batches + 1, cache.batched_keys + #keys
   land_each(batch, batch.loader(keys))
 end
@@ -132,12 +150,12 @@ end
 
 -- A new load of a key, in this batch.
 local function add(batch, key, spec)
-  local record = load.record(batch.cache, key, false, spec, batch.opened)
+  local record = landing.record(batch.cache, key, false, spec, batch.opened)
   local s, n = identity(key)
   flight.begin(record, s, n, batch.head and batch.head.id or 0)
   batch.head = batch.head or record
   local size = C.perigee_batch_add(registry, batch.id, record.id)
-  if size == 0 then load.land(record, batch.opened, false, "perigee: out of memory") end
+  if size == 0 then landing.land(record, batch.opened, false, "perigee: out of memory") end
   batch.full = size >= batch.cache.max_batch_size
   return record
 end
@@ -214,7 +232,7 @@ local function begin_all(cache, missing, spec, values, sources)
     local key = missing[i]
     local found, value = load.stale_within(cache, key, cache.stale_while_revalidate)
     local record, source = begin_missing(cache, key, spec, leaving)
-    if source == "wait" then load.count(cache, "coalesced", 1) end
+    if source == "wait" then landing.count(cache, "coalesced", 1) end
     if found then
       load.count_stale(cache)
       values[key], sources[key] = value, "stale"
@@ -258,6 +276,9 @@ end
 function _M.get_many(cache, keys, spec)
   local values, sources = {}, {}
   if cache.restoring then cache.restoring:settle(cache.load_timeout) end
+  if cache.remote and not spec.loader and not spec.batch_loader then
+    spec = setmetatable({ batch_loader = _M.NONE }, { __index = spec })
+  end
   local missing = from_memory(cache, keys, spec, values, sources)
   if #missing == 0 then return values, nil, sources end
   local waiting = begin_all(cache, missing, spec, values, sources)

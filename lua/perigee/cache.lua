@@ -14,9 +14,12 @@ local copying = require "perigee.copying"
 local events = require "perigee.events"
 local flight = require "perigee.flight"
 local inspection = require "perigee.inspection"
+local landing = require "perigee.landing"
 local load = require "perigee.load"
+local looking = require "perigee.looking"
 local metrics = require "perigee.metrics"
 local options = require "perigee.options"
+local remote = require "perigee.remote"
 local runtime = require "perigee.runtime"
 local settings = require "perigee.settings"
 local spaces = require "perigee.spaces"
@@ -31,7 +34,8 @@ local handlers = events.handlers
 local identity = store_face.identity
 local SEGMENT_BITS, SEGMENT_MASK = store_face.SEGMENT_BITS, store_face.SEGMENT_MASK
 local store_get = C.perigee_store_get
-local start, missing, lifetime_of, keep = load.start, load.missing, load.lifetime, load.keep
+local start, missing = load.start, load.missing
+local lifetime_of, keep = landing.lifetime, landing.keep
 local NEW, GET, SET = settings.NEW, settings.GET, settings.SET
 local look = inspection.look
 
@@ -42,6 +46,7 @@ runtime.on_turn(function() return turns.turn(C.perigee_clock_now(runtime.clock))
 
 local KEY = kinds.key
 local is_key = KEY[2]
+local MISS = store_face.MISS
 
 local function check_key(where, key)
   if not is_key(key) then options.fail(where, "key", KEY[1], key, 3) end
@@ -58,8 +63,11 @@ function _M.new(opts)
   if (opts.maxweight == nil) ~= (opts.weigh == nil) then
     error("perigee.new: options \"maxweight\" and \"weigh\" go together", 2)
   end
-  if opts.backup and not opts.name then
-    error("perigee.new: option \"backup\" needs option \"name\": the entries are saved under it", 2)
+  for _, tier in ipairs { "backup", "remote_cache" } do
+    if opts[tier] and not opts.name then
+      error(("perigee.new: option %q needs option \"name\": the entries are kept under it")
+        :format(tier), 2)
+    end
   end
   local swr, sie = opts.stale_while_revalidate or 0, opts.stale_if_error or 0
   local self = setmetatable({
@@ -85,7 +93,8 @@ function _M.new(opts)
     copy = opts.copy or false,
     backup = false,    -- its `perigee.backup`
     restoring = false, -- the same, until it is loaded
-    spaces = opts.backup and spaces.new() or false,
+    remote = false,    -- its `perigee.remote`
+    spaces = (opts.backup or opts.remote_cache) and spaces.new() or false,
   }, mt)
   self.store = store_face.new({
     name = opts.name,
@@ -99,6 +108,10 @@ function _M.new(opts)
   inspection.reset_counters(self)
   if self.copy then copying.wrap(self, _M) end
   metrics.register(self, 2)
+  if opts.remote_cache then
+    remote.attach(self, opts.remote_cache, opts, 2)
+    looking.wrap(self, _M)
+  end
   if opts.backup then backup.attach(self, opts.backup, opts.codec or "buffer", 2) end
   return self
 end
@@ -225,21 +238,24 @@ local function tell(self)
 end
 
 local function check_set(where, opts)
-  if opts == nil then return nil, nil end
+  if opts == nil then return nil, nil, true end
   if type(opts) == "number" then
-    return options.argument(where, "ttl", kinds.duration, opts, 3), nil
+    return options.argument(where, "ttl", kinds.duration, opts, 3), nil, true
   end
   if type(opts) ~= "table" then
     options.fail(where, "the last argument", "a ttl (seconds > 0) or a table of options", opts, 3)
   end
   options.check(where, opts, SET, 3)
-  return opts.ttl, opts.tags
+  return opts.ttl, opts.tags, opts.write_remote ~= false
 end
 
-local function write(self, key, value, ttl, list)
+local function write(self, key, value, ttl, list, send)
   fence(self, key)
   if list and #list > 0 then self.tagged = true else list = nil end
-  keep(self, key, value, ttl or lifetime_of(self, value, false, nil), list, true)
+  ttl = ttl or lifetime_of(self, value, false, nil)
+  keep(self, key, value, ttl, list, true)
+  if not self.remote or not send then return end
+  if ttl then self.remote:set("", key, value, ttl, list) else self.remote:delete("", key) end
 end
 
 --- Stores a value.
@@ -249,8 +265,8 @@ end
 -- @treturn boolean true
 function _M:set(key, value, opts)
   check_key("cache:set", key)
-  local ttl, list = check_set("cache:set", opts)
-  write(self, key, value, ttl, list)
+  local ttl, list, send = check_set("cache:set", opts)
+  write(self, key, value, ttl, list, send)
   tell(self)
   return true
 end
@@ -262,10 +278,13 @@ end
 -- @treturn boolean whether it was stored
 function _M:add(key, value, opts)
   check_key("cache:add", key)
-  local ttl, list = check_set("cache:add", opts)
+  local ttl, list, send = check_set("cache:add", opts)
   local left = look(self, key)
   if left and left > 0 then return false end
-  write(self, key, value, ttl, list)
+  if self.remote and select(3, missing(self, key, MISS, start, nil, false)) ~= "miss" then
+    return false
+  end
+  write(self, key, value, ttl, list, send)
   tell(self)
   return true
 end
@@ -276,9 +295,9 @@ end
 -- @treturn boolean true
 function _M:set_many(map, opts)
   options.argument("cache:set_many", "map", { "a table of values by key", kinds.list[2] }, map, 2)
-  local ttl, list = check_set("cache:set_many", opts)
+  local ttl, list, send = check_set("cache:set_many", opts)
   for key in pairs(map) do check_key("cache:set_many", key) end
-  for key, value in pairs(map) do write(self, key, value, ttl, list) end
+  for key, value in pairs(map) do write(self, key, value, ttl, list, send) end
   tell(self)
   return true
 end
@@ -310,7 +329,7 @@ function _M:incr(key, by, initial, ttl)
     options.fail("cache:incr", "the value of the key", "a number", value, 2)
   end
   fence(self, key)
-  local weight = self.weigh and load.weight_of(self, key, value + by)
+  local weight = self.weigh and landing.weight_of(self, key, value + by)
   if not store:replace(key, value + by, weight or nil) then -- weighing is the user's code
     return self:incr(key, by, initial, ttl)
   end
@@ -321,6 +340,7 @@ end
 --- Forgets a key. Loads of it that run now are not kept.
 -- @tparam string|number|boolean key the key
 -- @treturn boolean true
+-- @treturn string|nil why it is not known that the remote cache forgot it, too
 function _M:delete(key)
   check_key("cache:delete", key)
   fence(self, key)
@@ -329,11 +349,13 @@ function _M:delete(key)
     events.emit("invalidate", { cache = self.name or "", key = key })
   end
   tell(self)
-  return true
+  if not self.remote then return true end
+  return self.remote:delete("", key)
 end
 
 --- Forgets everything and resets the metrics.
 -- @treturn boolean true
+-- @treturn string|nil why it is not known that the remote cache forgot it, too
 function _M:clear()
   self.version = self.version + 1
   for part in next, self.parts do part.version = part.version + 1 end
@@ -343,12 +365,14 @@ function _M:clear()
     events.emit("invalidate", { cache = self.name or "", all = true })
   end
   tell(self)
-  return true
+  if not self.remote then return true end
+  return self.remote:clear()
 end
 
 --- Forgets the entries under one or more tags.
 -- @param ... tags: paths split at `:`, or lists of parts
 -- @treturn boolean true
+-- @treturn string|nil why it is not known that the remote cache forgot them, too
 function _M:invalidate_tags(...)
   local list = { ... }
   for i = 1, math.max(1, select("#", ...)) do
@@ -362,7 +386,8 @@ function _M:invalidate_tags(...)
   end
   if store.on_evict or handlers.evict then store:reclaim() end
   tell(self)
-  return true
+  if not self.remote then return true end
+  return self.remote:invalidate_tags(list)
 end
 
 --- Gives a live entry a new lifetime.
@@ -420,6 +445,7 @@ end }
 -- calls raise.
 function _M:close()
   local name = self:describe()
+  if self.remote then self.remote:close() end
   if self.backup then self.backup:close() end
   self.closed = true
   self.version = self.version + 1

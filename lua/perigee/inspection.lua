@@ -125,6 +125,9 @@ function _M.get_metrics(self)
   if self.backup then
     for name, value in next, self.backup.counters do metrics[name] = value end
   end
+  if self.remote then
+    for name, value in next, self.remote.counters do metrics[name] = value end
+  end
   return metrics
 end
 

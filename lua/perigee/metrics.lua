@@ -72,6 +72,14 @@ local FAMILIES = {
   { "backup_refused", "perigee_backup_refused_total", "counter",
     "Entries of the backup that could not be read." },
   { "backup_unsaved", "perigee_backup_unsaved_total", "counter", "Values that cannot be saved." },
+  { "remote_hits", "perigee_remote_hits_total", "counter", "Misses that the remote cache answered." },
+  { "remote_misses", "perigee_remote_misses_total", "counter", "Misses that it did not." },
+  { "remote_errors", "perigee_remote_errors_total", "counter", "Times that it failed to answer." },
+  { "remote_writes", "perigee_remote_writes_total", "counter", "Writes that it has confirmed." },
+  { "remote_refused", "perigee_remote_refused_total", "counter",
+    "Entries of it that could not be read." },
+  { "remote_unsaved", "perigee_remote_unsaved_total", "counter", "Values that cannot travel." },
+  { "remote_notices", "perigee_remote_notices_total", "counter", "Changes by others, heard of." },
 }
 
 local ESCAPES = { ["\\"] = "\\\\", ["\""] = "\\\"", ["\n"] = "\\n" }

@@ -37,6 +37,18 @@ local function named_space(cache, name, owner)
     error(("there is a function named %q on %s already"):format(name, cache:describe()), 0)
 end
 
+local function tell(part)
+  if part.store.queued > 0 then part.store:tell() end
+end
+
+-- Forgets the part's entries here, and only here.
+local function forget_all(part)
+  part.version = part.version + 1
+  part.space = part.store:clear_space(part.space)
+  if part.kept_as then spaces.renumber(part, part.kept_as, part.space) end
+  tell(part)
+end
+
 --- Makes a part.
 -- @tparam perigee.cache cache the whole
 -- @tparam number|nil ttl seconds; nil: `default_ttl` of the cache
@@ -55,6 +67,7 @@ function _M.new(cache, ttl, label, name, owner)
     loading = 0,
     default_ttl = ttl,
     describe = function() return label end,
+    forget_all = forget_all,
   }
   inspection.reset_loads(part)
   cache.parts[part] = true
@@ -88,10 +101,6 @@ function _M.refresh(part, key, loader)
   return load.fresh(part, key, start, loader, false)
 end
 
-local function tell(part)
-  if part.store.queued > 0 then part.store:tell() end
-end
-
 --- Forgets a key. Loads of it that run now are not kept.
 -- @tparam table part the part
 -- @tparam string|number|boolean key the key
@@ -105,21 +114,20 @@ function _M.delete(part, key)
     events.emit("invalidate", { cache = part.name or "", key = key })
   end
   tell(part)
+  if part.remote then part.remote:delete(part.kept_as, key) end
 end
 
 --- Forgets the part's entries and resets its counters.
 -- @tparam table part the part
 function _M.clear(part)
-  part.version = part.version + 1
-  part.space = part.store:clear_space(part.space)
-  if part.kept_as then spaces.renumber(part, part.kept_as, part.space) end
+  forget_all(part)
   inspection.reset_loads(part)
   local counters = C.perigee_store_get_space(part.store.handle, part.space)
   counters.hits, counters.misses, counters.evictions, counters.expirations = 0, 0, 0, 0
   if handlers.invalidate then
     events.emit("invalidate", { cache = part.name or "", all = true })
   end
-  tell(part)
+  if part.remote then part.remote:clear(part.kept_as) end
 end
 
 --- What the part has done: as `cache:get_metrics`, without `weight`, `invalidated` and `bytes`,

@@ -6,6 +6,7 @@
 local backup = require "perigee.backup"
 local codec = require "perigee.codec"
 local options = require "perigee.options"
+local remote = require "perigee.remote"
 local tags = require "perigee.tags"
 
 local kinds = options.kinds
@@ -30,6 +31,8 @@ _M.NEW = {
   copy = kinds.boolean,
   on_evict = kinds.callable,
   backup = backup.KIND,
+  remote_cache = remote.KIND,
+  single_load = kinds.duration,
   codec = codec.KIND,
 }
 

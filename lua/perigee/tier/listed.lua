@@ -24,24 +24,37 @@ function _M.new(backend)
   return setmetatable({ backend = backend, is_list = true, entries = {}, clears = false }, mt)
 end
 
-local function key_of(space, key)
+--- The key that a backend of the user's sees.
+-- @tparam string space name of its space
+-- @tparam string|number|boolean key the key
+-- @treturn string|number|boolean
+function _M.key_of(space, key)
   if space == "" and not (type(key) == "string" and key:sub(1, 2) == MARK) then return key end
   return MARK .. place.of(space, key)
 end
 
-local function read_key(key)
+--- The space and the key that such a key stands for.
+-- @tparam string|number|boolean key from the backend
+-- @treturn string|nil name of the space; nil: none
+-- @treturn string|number|boolean the key
+function _M.read_key(key)
   if type(key) == "string" and key:sub(1, 2) == MARK then return place.read(key:sub(3)) end
   return "", key
 end
 
--- Several results travel as one table.
-local function value_of(value)
+--- The value that a backend of the user's sees: several results travel as one table.
+-- @param value of the cache
+-- @return the value
+function _M.value_of(value)
   local results = returns.to_table(value)
   if results then return { [RESULTS] = results } end
   return value
 end
 
-local function read_value(value)
+--- The value that such a value stands for.
+-- @param value from the backend
+-- @return the cache's
+function _M.read_value(value)
   if type(value) ~= "table" or value[RESULTS] == nil then return value end
   return returns.from_table(value[RESULTS])
 end
@@ -52,8 +65,8 @@ end
 
 function _M:put(space, key, value, deadline)
   local left = (deadline - C.perigee_clock_wall_ms(clock)) / 1000
-  self.entries[#self.entries + 1] = { key = key_of(space, key),
-    value = value_of(value), ttl_left = left < math.huge and left or nil }
+  self.entries[#self.entries + 1] = { key = _M.key_of(space, key),
+    value = _M.value_of(value), ttl_left = left < math.huge and left or nil }
   return true
 end
 
@@ -112,10 +125,10 @@ function _M:open(entry) -- luacheck: ignore self
   if left ~= nil and (type(left) ~= "number" or left ~= left) then
     return nil, "its ttl_left is no number"
   end
-  local space, key = read_key(entry.key)
+  local space, key = _M.read_key(entry.key)
   if not space then return nil, "its key is none" end
   local deadline = C.perigee_clock_wall_ms(clock) + (left or math.huge) * 1000
-  return space, key, { value = read_value(entry.value), deadline = deadline }
+  return space, key, { value = _M.read_value(entry.value), deadline = deadline }
 end
 
 return _M

@@ -24,6 +24,13 @@ end
 
 local escape = _M.escape
 
+--- The name that was escaped.
+-- @tparam string text from `escape`
+-- @treturn string
+function _M.unescape(text)
+  return (text:gsub("\1[\1\2]", NAMES))
+end
+
 local function number_bytes(number)
   return ffi.string(ffi.new("double[1]", number + 0), 8) -- -0 + 0 is 0
 end

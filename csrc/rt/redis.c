@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: MIT
+ *
+ *   requests   first ......... answered ......... next
+ *                  replied, not        sent, no
+ *                  yet released        reply yet
+ *
+ * A ring of requests by number: replies come in order, so the next one is for `answered`. What is
+ * released while it waits is marked, and its reply dropped. Commands are collected in `out` and
+ * written when the loop is about to wait.
+ */
+#define _GNU_SOURCE
+#include "rt/redis.h"
+
+#include "rt/reply.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ev.h>
+#include <hiredis/hiredis.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum {
+  REQUESTS_MAX = 1000000,
+  MESSAGES_MAX = 100000, /* more than that, and who should take them is not there */
+  READ_SIZE = 64 * 1024,
+  READS_PER_TURN = 16,
+  OUT_KEPT = 1 << 20, /* a larger buffer is given back when it is empty */
+};
+
+typedef struct request {
+  perigee_reply *reply;
+  double ticket;
+  int released;
+} request;
+
+struct perigee_redis {
+  perigee_loop_writer writer; /* first: the loop hands this address back */
+  ev_io readable;
+  ev_io writable;
+  int fd;
+  int state;
+  int watched;   /* the loop knows that something may come */
+  int expecting; /* and that somebody waits for it */
+  double awaiting;
+  redisReader *reader;
+
+  request *requests;
+  uint32_t capacity; /* a power of two */
+  uint64_t first, answered, next;
+
+  char *out;
+  uint32_t out_capacity, out_size, out_at;
+  uint32_t command_at; /* where the command that is being made begins */
+  int command_broken;
+  double bytes_max;
+
+  double moved;
+  int listening;
+  perigee_reply **messages;
+  uint32_t message_capacity, message_count, message_at;
+  perigee_reply *taken;
+  char error[160];
+};
+
+static request *request_of(const perigee_redis *redis, uint64_t number) {
+  return &redis->requests[number & (redis->capacity - 1)];
+}
+
+/* Who is told. */
+
+static void fire(perigee_redis *redis, double *ticket) {
+  if (*ticket != 0 && redis->writer.loop)
+    perigee_tickets_unpark(perigee_loop_tickets(redis->writer.loop), *ticket);
+  *ticket = 0;
+}
+
+static void update_expectation(perigee_redis *redis) {
+  int expecting = redis->state != PERIGEE_REDIS_FAILED &&
+                  (redis->next > redis->answered || redis->awaiting != 0);
+  if (redis->writer.loop && expecting != redis->expecting)
+    perigee_loop_expect(redis->writer.loop, expecting - redis->expecting);
+  redis->expecting = expecting;
+}
+
+static void forget_released(perigee_redis *redis) {
+  while (redis->first < redis->answered && request_of(redis, redis->first)->released)
+    redis->first++;
+}
+
+/* The end of a connection. */
+
+static void stop(perigee_redis *redis) {
+  if (redis->writer.loop && redis->fd >= 0) {
+    struct ev_loop *ev = perigee_loop_ev(redis->writer.loop);
+    ev_io_stop(ev, &redis->readable);
+    ev_io_stop(ev, &redis->writable);
+    if (redis->watched) perigee_loop_watch(redis->writer.loop, -1);
+  }
+  redis->watched = 0;
+  if (redis->fd >= 0) close(redis->fd);
+  redis->fd = -1;
+}
+
+static void fail(perigee_redis *redis, const char *why) {
+  if (redis->state == PERIGEE_REDIS_FAILED) return;
+  snprintf(redis->error, sizeof redis->error, "%s", why);
+  redis->state = PERIGEE_REDIS_FAILED;
+  stop(redis);
+  for (uint64_t n = redis->answered; n < redis->next; n++)
+    fire(redis, &request_of(redis, n)->ticket);
+  fire(redis, &redis->awaiting);
+  update_expectation(redis);
+}
+
+/* Writing. */
+
+static void write_out(perigee_redis *redis) {
+  while (redis->state == PERIGEE_REDIS_OPEN && redis->out_at < redis->out_size) {
+    ssize_t n = send(redis->fd, redis->out + redis->out_at, redis->out_size - redis->out_at,
+                     MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      ev_io_start(perigee_loop_ev(redis->writer.loop), &redis->writable);
+      return;
+    }
+    if (n < 0) {
+      fail(redis, strerror(errno));
+      return;
+    }
+    redis->out_at += (uint32_t)n;
+    redis->moved += (double)n;
+  }
+  if (redis->out_at < redis->out_size) return;
+  redis->out_at = redis->out_size = 0;
+  if (redis->out_capacity <= OUT_KEPT) return;
+  perigee_dealloc(redis->out);
+  redis->out = NULL;
+  redis->out_capacity = 0;
+}
+
+static void before_wait(perigee_loop_writer *writer) {
+  perigee_redis *redis = (perigee_redis *)writer;
+  if (redis->out_at < redis->out_size && !ev_is_active(&redis->writable)) write_out(redis);
+}
+
+/* Reading. */
+
+static int is_message(const perigee_redis *redis, const perigee_reply *reply) {
+  if (!redis->listening || reply->kind != PERIGEE_REPLY_LIST || reply->length < 3) return 0;
+  const perigee_reply *head = reply->elements[0];
+  return head && head->kind == PERIGEE_REPLY_TEXT && head->length == 7 &&
+         memcmp(head->text, "message", 7) == 0;
+}
+
+static void keep_message(perigee_redis *redis, perigee_reply *reply) {
+  if (redis->message_at > 0 && redis->message_at == redis->message_count)
+    redis->message_at = redis->message_count = 0;
+  if (redis->message_count >= MESSAGES_MAX ||
+      perigee_grow((void **)&redis->messages, &redis->message_capacity, redis->message_count + 1,
+                   sizeof *redis->messages)) {
+    perigee_reply_free(reply);
+    fail(redis, "too many messages are waiting");
+    return;
+  }
+  redis->messages[redis->message_count++] = reply;
+}
+
+static void take_reply(perigee_redis *redis, perigee_reply *reply) {
+  if (is_message(redis, reply)) {
+    keep_message(redis, reply);
+    return;
+  }
+  if (redis->answered == redis->next) {
+    perigee_reply_free(reply);
+    fail(redis, "the server said something that nobody had asked");
+    return;
+  }
+  request *asked = request_of(redis, redis->answered++);
+  if (asked->released) {
+    perigee_reply_free(reply);
+    forget_released(redis);
+  } else {
+    asked->reply = reply;
+    fire(redis, &asked->ticket);
+  }
+}
+
+static void take_replies(perigee_redis *redis) {
+  void *reply = NULL;
+  while (redis->state == PERIGEE_REDIS_OPEN) {
+    if (redisReaderGetReply(redis->reader, &reply) != REDIS_OK) {
+      fail(redis, redis->reader->errstr);
+      return;
+    }
+    if (!reply) return;
+    take_reply(redis, reply);
+  }
+}
+
+static void read_in(perigee_redis *redis) {
+  char bytes[READ_SIZE];
+  for (int i = 0; i < READS_PER_TURN && redis->state == PERIGEE_REDIS_OPEN; i++) {
+    ssize_t n = recv(redis->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
+    if (n <= 0) {
+      fail(redis, n == 0 ? "the server closed the connection" : strerror(errno));
+      return;
+    }
+    redis->moved += (double)n;
+    redisReaderFeed(redis->reader, bytes, (size_t)n);
+    take_replies(redis);
+    if ((size_t)n < sizeof bytes) break;
+  }
+  update_expectation(redis);
+}
+
+static void on_readable(struct ev_loop *ev, ev_io *io, int events) {
+  (void)ev;
+  (void)events;
+  read_in(io->data);
+}
+
+/* Connecting. */
+
+static void connected(perigee_redis *redis) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (getsockopt(redis->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0) error = errno;
+  if (error) {
+    fail(redis, strerror(error));
+    return;
+  }
+  redis->state = PERIGEE_REDIS_OPEN;
+  ev_io_start(perigee_loop_ev(redis->writer.loop), &redis->readable);
+  fire(redis, &redis->awaiting);
+  update_expectation(redis);
+}
+
+static void on_writable(struct ev_loop *ev, ev_io *io, int events) {
+  (void)events;
+  perigee_redis *redis = io->data;
+  ev_io_stop(ev, io);
+  if (redis->state == PERIGEE_REDIS_CONNECTING) connected(redis);
+  if (redis->state == PERIGEE_REDIS_OPEN) write_out(redis);
+}
+
+/* Fills in the address: its size, or 0 if it is none. */
+static socklen_t address_of(const char *text, int port, struct sockaddr_storage *address) {
+  struct sockaddr_in *v4 = (struct sockaddr_in *)address;
+  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
+  struct sockaddr_un *local = (struct sockaddr_un *)address;
+  memset(address, 0, sizeof *address);
+  if (port == 0) {
+    if (strlen(text) >= sizeof local->sun_path) return 0;
+    local->sun_family = AF_UNIX;
+    strcpy(local->sun_path, text);
+    return sizeof *local;
+  }
+  if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons((uint16_t)port);
+    return sizeof *v4;
+  }
+  if (inet_pton(AF_INET6, text, &v6->sin6_addr) != 1) return 0;
+  v6->sin6_family = AF_INET6;
+  v6->sin6_port = htons((uint16_t)port);
+  return sizeof *v6;
+}
+
+static void begin_connecting(perigee_redis *redis, const char *text, int port) {
+  struct sockaddr_storage address;
+  socklen_t size = address_of(text, port, &address);
+  if (size == 0) {
+    fail(redis, "is no address");
+    return;
+  }
+  redis->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (redis->fd < 0 || (connect(redis->fd, (struct sockaddr *)&address, size) < 0 &&
+                        errno != EINPROGRESS && errno != EAGAIN)) {
+    fail(redis, strerror(errno));
+    return;
+  }
+  int on = 1;
+  if (port) setsockopt(redis->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ev_io_set(&redis->readable, redis->fd, EV_READ);
+  ev_io_set(&redis->writable, redis->fd, EV_WRITE);
+  ev_io_start(perigee_loop_ev(redis->writer.loop), &redis->writable);
+  perigee_loop_watch(redis->writer.loop, 1);
+  redis->watched = 1;
+}
+
+/* The loop goes first. */
+static void on_loop_closed(perigee_loop_writer *writer) {
+  perigee_redis *redis = (perigee_redis *)writer;
+  stop(redis);
+  redis->writer.loop = NULL;
+  fail(redis, "the loop is closed");
+}
+
+PERIGEE_API perigee_redis *perigee_redis_connect(perigee_loop *loop, const char *address,
+                                                 int32_t port, double bytes_max) {
+  perigee_redis *redis = perigee_zalloc(sizeof *redis);
+  if (!redis) return NULL;
+  redis->fd = -1;
+  redis->capacity = 64;
+  redis->bytes_max = bytes_max;
+  redis->first = redis->answered = redis->next = 1;
+  redis->requests = perigee_zalloc(redis->capacity * sizeof *redis->requests);
+  redis->reader = perigee_reply_reader();
+  redis->writer.before_wait = before_wait;
+  redis->writer.closed = on_loop_closed;
+  ev_init(&redis->readable, on_readable);
+  ev_init(&redis->writable, on_writable);
+  redis->readable.data = redis->writable.data = redis;
+  if (!redis->requests || !redis->reader) {
+    perigee_redis_free(redis);
+    return NULL;
+  }
+  perigee_loop_add_writer(loop, &redis->writer);
+  begin_connecting(redis, address, port);
+  return redis;
+}
+
+PERIGEE_API void perigee_redis_free(perigee_redis *redis) {
+  if (!redis) return;
+  if (redis->requests) fail(redis, "closed");
+  perigee_loop_remove_writer(&redis->writer);
+  for (uint64_t n = redis->first; n < redis->answered; n++)
+    if (!request_of(redis, n)->released) perigee_reply_free(request_of(redis, n)->reply);
+  for (uint32_t i = redis->message_at; i < redis->message_count; i++)
+    perigee_reply_free(redis->messages[i]);
+  perigee_reply_free(redis->taken);
+  if (redis->reader) redisReaderFree(redis->reader);
+  perigee_dealloc(redis->messages);
+  perigee_dealloc(redis->requests);
+  perigee_dealloc(redis->out);
+  perigee_dealloc(redis);
+}
+
+PERIGEE_API int32_t perigee_redis_state(const perigee_redis *redis) {
+  return redis->state;
+}
+
+PERIGEE_API const char *perigee_redis_error(const perigee_redis *redis) {
+  return redis->error;
+}
+
+PERIGEE_API void perigee_redis_await(perigee_redis *redis, double ticket) {
+  redis->awaiting = ticket;
+  if (redis->state != PERIGEE_REDIS_CONNECTING) fire(redis, &redis->awaiting);
+  update_expectation(redis);
+}
+
+/* Commands. */
+
+static int make_room(perigee_redis *redis, size_t more) {
+  uint64_t needed = (uint64_t)redis->out_size + more;
+  if (needed > INT32_MAX) return -1;
+  return perigee_grow((void **)&redis->out, &redis->out_capacity, (uint32_t)needed, 1);
+}
+
+static void add(perigee_redis *redis, const char *bytes, size_t length) {
+  if (redis->command_broken || make_room(redis, length)) {
+    redis->command_broken = 1;
+    return;
+  }
+  memcpy(redis->out + redis->out_size, bytes, length);
+  redis->out_size += (uint32_t)length;
+}
+
+static void add_count(perigee_redis *redis, char what, uint32_t count) {
+  char text[16], *at = text + sizeof text;
+  *--at = '\n';
+  *--at = '\r';
+  do *--at = (char)('0' + count % 10);
+  while (count /= 10);
+  *--at = what;
+  add(redis, at, (size_t)(text + sizeof text - at));
+}
+
+PERIGEE_API void perigee_redis_begin(perigee_redis *redis, int32_t arguments) {
+  redis->command_at = redis->out_size;
+  redis->command_broken = redis->state == PERIGEE_REDIS_FAILED ||
+                          redis->out_size - redis->out_at > redis->bytes_max ||
+                          redis->next - redis->first >= REQUESTS_MAX;
+  add_count(redis, '*', (uint32_t)arguments);
+}
+
+PERIGEE_API void perigee_redis_argument(perigee_redis *redis, const char *bytes, uint32_t length) {
+  add_count(redis, '$', length);
+  add(redis, bytes, length);
+  add(redis, "\r\n", 2);
+}
+
+static int make_request(perigee_redis *redis) {
+  if (redis->next - redis->first < redis->capacity) return 0;
+  uint32_t capacity = redis->capacity * 2;
+  request *grown = perigee_zalloc(capacity * sizeof *grown);
+  if (!grown) return -1;
+  for (uint64_t n = redis->first; n < redis->next; n++)
+    grown[n & (capacity - 1)] = *request_of(redis, n);
+  perigee_dealloc(redis->requests);
+  redis->requests = grown;
+  redis->capacity = capacity;
+  return 0;
+}
+
+PERIGEE_API double perigee_redis_submit(perigee_redis *redis, double ticket, int32_t quiet) {
+  if (redis->command_broken || make_request(redis)) {
+    redis->out_size = redis->command_at;
+    return 0;
+  }
+  uint64_t number = redis->next++;
+  *request_of(redis, number) = (request){.ticket = ticket, .released = quiet};
+  update_expectation(redis);
+  return (double)number;
+}
+
+/* Replies. */
+
+PERIGEE_API int32_t perigee_redis_check(const perigee_redis *redis, double number) {
+  uint64_t n = (uint64_t)number;
+  if (n < redis->first || n >= redis->next || request_of(redis, n)->released)
+    return PERIGEE_REQUEST_FAILED;
+  if (n < redis->answered) return PERIGEE_REQUEST_ANSWERED;
+  return redis->state == PERIGEE_REDIS_FAILED ? PERIGEE_REQUEST_FAILED : PERIGEE_REQUEST_WAITING;
+}
+
+PERIGEE_API void perigee_redis_retarget(perigee_redis *redis, double number, double ticket) {
+  if (perigee_redis_check(redis, number) == PERIGEE_REQUEST_WAITING)
+    request_of(redis, (uint64_t)number)->ticket = ticket;
+  else
+    fire(redis, &ticket);
+}
+
+PERIGEE_API const perigee_reply *perigee_redis_reply(const perigee_redis *redis, double number) {
+  if (perigee_redis_check(redis, number) != PERIGEE_REQUEST_ANSWERED) return NULL;
+  return request_of(redis, (uint64_t)number)->reply;
+}
+
+PERIGEE_API void perigee_redis_release(perigee_redis *redis, double number) {
+  uint64_t n = (uint64_t)number;
+  if (n < redis->first || n >= redis->next || request_of(redis, n)->released) return;
+  request *released = request_of(redis, n);
+  perigee_reply_free(released->reply);
+  *released = (request){.released = 1};
+  forget_released(redis);
+}
+
+PERIGEE_API void perigee_redis_listen(perigee_redis *redis) {
+  redis->listening = 1;
+}
+
+PERIGEE_API const perigee_reply *perigee_redis_message(perigee_redis *redis) {
+  perigee_reply_free(redis->taken);
+  redis->taken = NULL;
+  if (redis->message_at == redis->message_count) return NULL;
+  redis->taken = redis->messages[redis->message_at++];
+  return redis->taken;
+}
+
+PERIGEE_API void perigee_redis_flush(perigee_redis *redis) {
+  if (redis->state != PERIGEE_REDIS_OPEN) return;
+  before_wait(&redis->writer);
+  read_in(redis);
+}
+
+PERIGEE_API double perigee_redis_waiting(const perigee_redis *redis) {
+  return (double)(redis->next - redis->answered);
+}
+
+PERIGEE_API double perigee_redis_moved(const perigee_redis *redis) {
+  return redis->moved;
+}
+
+PERIGEE_API const char *perigee_redis_verify(const perigee_redis *redis) {
+  PERIGEE_VERIFY(redis->first <= redis->answered && redis->answered <= redis->next);
+  PERIGEE_VERIFY(redis->next - redis->first <= redis->capacity);
+  PERIGEE_VERIFY(redis->out_at <= redis->out_size && redis->out_size <= redis->out_capacity);
+  PERIGEE_VERIFY(redis->message_at <= redis->message_count);
+  for (uint64_t n = redis->first; n < redis->answered; n++)
+    PERIGEE_VERIFY(request_of(redis, n)->released || request_of(redis, n)->reply);
+  return NULL;
+}

@@ -1,0 +1,254 @@
+-- SPDX-License-Identifier: MIT
+--- How a load ends: its value is kept only if nothing was written meanwhile.
+--
+-- A load's *record* is shared by all who wait for it:
+--
+--     cache, key, loader, spec   what it loads (spec: the options of the call that began it)
+--     began                      version of the cache's tags when it began
+--     since                      when it began, seconds
+--     done, ok, value, err       its result; ok = false: `value` is what the loader raised
+--     outdated                   tags of its result, one of which was written while it ran
+--     in_place                   whether it runs in plain code, on the stack of whoever began it
+--     shared                     whether anybody but the caller that began it may hold the record
+--     found                      "remote": a lower level had it; "miss": nobody had, and no loader
+--     is_fresh                   whether no level may be asked
+--     seen, item, token          what `perigee.remote` read before, and its lease
+-- @module perigee.landing
+
+local context = require "perigee.context"
+local copying = require "perigee.copying"
+local events = require "perigee.events"
+local flight = require "perigee.flight"
+local options = require "perigee.options"
+local returns = require "perigee.returns"
+local tags = require "perigee.tags"
+
+local handlers = events.handlers
+
+local type = type
+
+local _M = {}
+
+-- How long a value is kept: seconds, or false for not at all.
+local function lifetime(cache, value, spec, hint_ttl)
+  local asked = spec and spec.ttl or cache.default_ttl
+  if returns.first(value) ~= nil then return hint_ttl or asked end
+  local neg = cache.neg_ttl
+  if spec and spec.neg_ttl ~= nil then neg = spec.neg_ttl end
+  if neg == false then return false end
+  return hint_ttl or neg or asked
+end
+_M.lifetime = lifetime
+
+--- What an entry weighs: `weigh` of the cache, or 0.
+-- @tparam table cache the cache
+-- @param key the key
+-- @param value the value
+-- @treturn number
+-- @raise when `weigh` gives no number >= 0
+local function weight_of(cache, key, value)
+  local weigh = cache.weigh
+  if not weigh then return 0 end
+  local weight = weigh(key, returns.first(value))
+  if type(weight) ~= "number" or weight ~= weight or weight < 0 then
+    options.fail("perigee.new", "the result of option \"weigh\"", "a number >= 0", weight, 1)
+  end
+  return weight
+end
+_M.weight_of = weight_of
+
+--- Puts a value into the cache's store. Tells nobody yet: the caller runs `store:tell`.
+-- @tparam table cache the cache
+-- @param key its key
+-- @param value the value
+-- @tparam number|false ttl seconds, or false: only forget what is there
+-- @tparam table|nil list tags of the entry
+-- @tparam boolean used whether it counts as a use of the entry that is there
+function _M.keep(cache, key, value, ttl, list, used)
+  if not ttl then return cache.store:delete(key, cache.space) end
+  cache.store:put(cache.space, key, value, ttl * 1000, weight_of(cache, key, value), list, used)
+  if cache.backup then cache.backup:wrote() end
+end
+
+--- Adds to a counter of a cache, and of the whole that it is a part of.
+-- @tparam table cache the cache
+-- @tparam string counter its name
+-- @tparam number by how much
+local function count(cache, counter, by)
+  cache[counter] = cache[counter] + by
+  local whole = cache.whole
+  if whole then whole[counter] = whole[counter] + by end
+end
+_M.count = count
+
+local function tell_landed(record, failed, seconds)
+  local cache = record.cache
+  if failed and handlers.load_error then
+    local err = returns.reason(record.err)
+    if not record.ok then err = record.value end
+    events.emit("load_error",
+      { cache = cache.name or "", key = record.key, seconds = seconds, err = err })
+  elseif not failed and handlers.load then
+    events.emit("load", { cache = cache.name or "", key = record.key, seconds = seconds })
+  end
+end
+
+-- What the loader said about its value: ttl, tags, whether to keep it. A string is no hint.
+local function read_hints(hints)
+  local kind = type(hints)
+  if kind == "number" then return hints, nil, true end
+  if kind == "table" then return hints.ttl, hints.tags, hints.cache ~= false end
+  return nil, nil, true
+end
+
+local function check_hints(ttl, list)
+  if ttl ~= nil then
+    options.argument("loader", "hints.ttl", options.kinds.duration, ttl, 0)
+  end
+  if list ~= nil then options.argument("loader", "hints.tags", tags.LIST, list, 0) end
+end
+
+-- The tags of the entry: those of the call and those that the loader learned.
+local function all_tags(spec, learned)
+  local asked = spec and spec.tags
+  if not learned then return asked end
+  if not asked then return learned end
+  local list = {}
+  for i = 1, #asked do list[i] = asked[i] end
+  for i = 1, #learned do list[#list + 1] = learned[i] end
+  return list
+end
+
+-- Stores the value of a load that succeeded, or says why not.
+local function store_result(record, keep, ttl, list)
+  local cache, store = record.cache, record.cache.store
+  if list and not store:may_keep(list, record.began) then
+    keep, record.outdated = false, list
+  end
+  if keep and not cache.closed then
+    _M.keep(cache, record.key, record.value, ttl, list, false)
+  elseif ttl and (store.on_evict or handlers.evict) then
+    store:left(record.key, record.value, "rejected")
+  end
+end
+
+--- Ends a load with what a lower level has, which is no load.
+-- @tparam table record the load
+-- @param value the value
+-- @tparam number left seconds
+-- @tparam table|nil tags its tags
+function _M.land_found(record, value, left, tags)
+  if record.done then return end
+  local cache = record.cache
+  record.ok, record.value, record.err, record.found = true, value, nil, "remote"
+  if tags then cache.tagged = true end
+  local settled, why = pcall(store_result, record, flight.land(record, true), left, tags)
+  if not settled then record.ok, record.value = false, why end
+  if cache.store.queued > 0 then cache.store:tell() end
+end
+
+--- Ends a load that had no loader: no level has the key.
+-- @tparam table record the load
+function _M.land_absent(record)
+  if record.done then return end
+  record.ok, record.value, record.err, record.found = true, nil, nil, "miss"
+  flight.land(record, false)
+end
+
+local function settle(record, hints)
+  local cache = record.cache
+  local hint_ttl, learned, wanted = read_hints(hints)
+  check_hints(hint_ttl, learned)
+  local ttl = wanted and lifetime(cache, record.value, record.spec, hint_ttl)
+  local value = cache.copy and copying.copy(record.value)
+  if value then record.value = value end
+  local keep = flight.land(record, true)
+  local list = all_tags(record.spec, learned)
+  if list and #list > 0 then cache.tagged = true end
+  store_result(record, keep, ttl, list)
+  if record.seen then cache.remote:after_load(record, keep and not record.outdated, ttl, list) end
+end
+
+--- Ends a load with what its loader gave.
+-- @tparam table record the load
+-- @tparam number now the port's time
+-- @tparam boolean ok false: `value` is what it raised
+-- @param value as returned
+-- @param err as returned
+-- @param hints as returned
+function _M.land(record, now, ok, value, err, hints)
+  if record.done then return end -- it took too long, and its callers have gone
+  local cache = record.cache
+  local seconds = now - record.since
+  if seconds >= cache.load_timeout then ok, value, err = true, nil, "timeout" end
+  local failed = not ok or value == nil and err ~= nil
+  record.ok, record.value, record.err = ok, value, err
+  count(cache, "loads", 1)
+  count(cache, "load_seconds", seconds)
+  if not failed then
+    local settled, why = pcall(settle, record, hints)
+    if not settled then
+      record.ok, record.value, record.err, failed = false, why, nil, true
+    end
+  end
+  if failed then count(cache, "load_errors", 1) end
+  if not record.done then flight.land(record, false) end
+  if record.token then cache.remote:release(record) end
+  if handlers.load or handlers.load_error then tell_landed(record, failed, seconds) end
+  if cache.store.queued > 0 then cache.store:tell() end
+end
+
+local function abandon(record)
+  _M.land(record, context.port.now(), false, "cancelled")
+end
+
+-- Records that nobody but their own callers ever held, for the next loads.
+local spare, spare_count, SPARE_MAX = {}, 0, 4096
+
+local function new_record()
+  return {
+    id = 0, outer = 0, cache = false, key = false, loader = false, spec = false, began = 0,
+    since = 0, done = false, ok = false, value = nil, err = nil, outdated = false,
+    in_place = false, shared = false, abandon = abandon,
+    found = false, is_fresh = false, seen = false, item = false, token = false,
+  }
+end
+
+--- Nobody but its own caller ever held this record: another load may have it.
+-- @tparam table record a load that is done
+function _M.reuse(record)
+  record.cache, record.key, record.loader, record.spec = false, false, false, false
+  record.value, record.err, record.outdated = nil, nil, false
+  record.done, record.ok = false, false
+  record.found, record.is_fresh = false, false
+  record.seen, record.item, record.token = false, false, false
+  if spare_count == SPARE_MAX then return end
+  spare_count = spare_count + 1
+  spare[spare_count] = record
+end
+
+local function take_spare()
+  local record = spare[spare_count]
+  spare[spare_count] = false
+  spare_count = spare_count - 1
+  return record
+end
+
+--- A new record; the load begins when `flight.begin` has it.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam function|nil loader its loader
+-- @tparam table|false spec options of the call
+-- @tparam number since when it begins, by the port's time
+-- @treturn table the record
+function _M.record(cache, key, loader, spec, since)
+  local record = spare_count > 0 and take_spare() or new_record()
+  record.cache, record.key, record.loader, record.spec = cache, key, loader, spec
+  record.began = cache.tagged and cache.store:tag_version() or 0
+  record.since = since
+  record.in_place = context.port.name == "none"
+  record.is_fresh = spec and spec.use_cache == false
+  return record
+end
+
+return _M
