@@ -11,17 +11,15 @@
 #define _GNU_SOURCE
 #include "rt/redis.h"
 
+#include "rt/address.h"
 #include "rt/reply.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <ev.h>
 #include <hiredis/hiredis.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum {
@@ -80,8 +78,8 @@ static void fire(perigee_redis *redis, double *ticket) {
 }
 
 static void update_expectation(perigee_redis *redis) {
-  int expecting = redis->state != PERIGEE_REDIS_FAILED &&
-                  (redis->next > redis->answered || redis->awaiting != 0);
+  int expecting =
+    redis->state != PERIGEE_REDIS_FAILED && (redis->next > redis->answered || redis->awaiting != 0);
   if (redis->writer.loop && expecting != redis->expecting)
     perigee_loop_expect(redis->writer.loop, expecting - redis->expecting);
   redis->expecting = expecting;
@@ -250,44 +248,12 @@ static void on_writable(struct ev_loop *ev, ev_io *io, int events) {
   if (redis->state == PERIGEE_REDIS_OPEN) write_out(redis);
 }
 
-/* Fills in the address: its size, or 0 if it is none. */
-static socklen_t address_of(const char *text, int port, struct sockaddr_storage *address) {
-  struct sockaddr_in *v4 = (struct sockaddr_in *)address;
-  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
-  struct sockaddr_un *local = (struct sockaddr_un *)address;
-  memset(address, 0, sizeof *address);
-  if (port == 0) {
-    if (strlen(text) >= sizeof local->sun_path) return 0;
-    local->sun_family = AF_UNIX;
-    strcpy(local->sun_path, text);
-    return sizeof *local;
-  }
-  if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons((uint16_t)port);
-    return sizeof *v4;
-  }
-  if (inet_pton(AF_INET6, text, &v6->sin6_addr) != 1) return 0;
-  v6->sin6_family = AF_INET6;
-  v6->sin6_port = htons((uint16_t)port);
-  return sizeof *v6;
-}
-
-static void begin_connecting(perigee_redis *redis, const char *text, int port) {
-  struct sockaddr_storage address;
-  socklen_t size = address_of(text, port, &address);
-  if (size == 0) {
-    fail(redis, "is no address");
+static void begin_connecting(perigee_redis *redis, const char *address, int port) {
+  redis->fd = perigee_address_connect(address, port);
+  if (redis->fd < 0) {
+    fail(redis, strerror(-redis->fd));
     return;
   }
-  redis->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (redis->fd < 0 || (connect(redis->fd, (struct sockaddr *)&address, size) < 0 &&
-                        errno != EINPROGRESS && errno != EAGAIN)) {
-    fail(redis, strerror(errno));
-    return;
-  }
-  int on = 1;
-  if (port) setsockopt(redis->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   ev_io_set(&redis->readable, redis->fd, EV_READ);
   ev_io_set(&redis->writable, redis->fd, EV_WRITE);
   ev_io_start(perigee_loop_ev(redis->writer.loop), &redis->writable);
@@ -411,13 +377,13 @@ static int make_request(perigee_redis *redis) {
   return 0;
 }
 
-PERIGEE_API double perigee_redis_submit(perigee_redis *redis, double ticket, int32_t quiet) {
+PERIGEE_API double perigee_redis_submit(perigee_redis *redis, double ticket) {
   if (redis->command_broken || make_request(redis)) {
     redis->out_size = redis->command_at;
     return 0;
   }
   uint64_t number = redis->next++;
-  *request_of(redis, number) = (request){.ticket = ticket, .released = quiet};
+  *request_of(redis, number) = (request){.ticket = ticket};
   update_expectation(redis);
   return (double)number;
 }

@@ -69,11 +69,11 @@ const char *perigee_redis_error(const perigee_redis *redis); /* of one that has 
 void perigee_redis_await(perigee_redis *redis, double ticket);
 
 /* A command: begin, then as many arguments, then submit, which gives its request a number (> 0);
- * 0: too much is waiting, memory is out, or the connection has failed. With ticket 0 nobody waits;
- * if `quiet`, too, its reply is dropped and it has no number (1 means that it is on its way). */
+ * 0: too much is waiting, memory is out, or the connection has failed. With ticket 0 nobody is
+ * woken by its reply. */
 void perigee_redis_begin(perigee_redis *redis, int32_t arguments);
 void perigee_redis_argument(perigee_redis *redis, const char *bytes, uint32_t length);
-double perigee_redis_submit(perigee_redis *redis, double ticket, int32_t quiet);
+double perigee_redis_submit(perigee_redis *redis, double ticket);
 
 /* perigee_redis_retarget: the request's ticket, from now on; fired at once if it waits no more. */
 void perigee_redis_retarget(perigee_redis *redis, double request, double ticket);

@@ -405,4 +405,24 @@ function _M:close()
   self.share:close()
 end
 
+-- Methods of a cache -----------------------------------------------------------------------
+
+--- Saves what has changed to the backup. Without one there is nothing to do.
+-- @tparam perigee.cache cache the cache
+-- @treturn number|nil how many entries the backup holds now
+-- @treturn string|nil why it could not be saved
+function _M.save_to_backup(cache)
+  if not cache.backup then return 0 end
+  return cache.backup:save()
+end
+
+--- Loads from the backup what is not here. Without one there is nothing to do.
+-- @tparam perigee.cache cache the cache
+-- @treturn number|nil how many entries came in
+-- @treturn string|nil why it could not be loaded
+function _M.load_from_backup(cache)
+  if not cache.backup then return 0 end
+  return cache.backup:load()
+end
+
 return _M

@@ -54,18 +54,18 @@ local function by_key(returned, records, what)
   return map
 end
 
-local function land_all(batch, ok, value, err)
-  local records, now = batch.records, context.port.now()
+local function land_all(records, ok, value, err)
+  local now = context.port.now()
   for i = 1, #records do landing.land(records[i], now, ok, value, err) end
 end
 
-local function land_each(batch, results, errors)
-  if errors ~= nil and type(errors) ~= "table" then return land_all(batch, true, nil, errors) end
+local function land_each(records, results, errors)
+  if errors ~= nil and type(errors) ~= "table" then return land_all(records, true, nil, errors) end
   if type(results) ~= "table" then
     options.fail("batch_loader", "the first result", "a table by key (or perigee.aligned(list))",
       results, 1)
   end
-  local records, now = batch.records, context.port.now()
+  local now = context.port.now()
   results = by_key(results, records, "the first result")
   errors = errors and by_key(errors, records, "the second result")
   for i = 1, #records do
@@ -90,26 +90,30 @@ local function take(batch)
   return keys
 end
 
--- The second level first: what it has is landed, the rest is left.
-local function ask_remote(batch, keys)
-  if #keys == 0 then return keys end
-  batch.records = batch.cache.remote:run_batch(batch.records)
-  local left = {}
-  for i, record in ipairs(batch.records) do left[i] = record.key end
-  return left
-end
-
-local function land_absent(batch)
-  for _, record in ipairs(batch.records) do landing.land_absent(record) end
-end
-
-local function call_loader(batch)
-  local keys, cache = take(batch), batch.cache
-  if cache.remote then keys = ask_remote(batch, keys) end
-  if #keys == 0 then return end
-  if batch.loader == _M.NONE then return land_absent(batch) end
+local function call_loader(batch, keys, records)
+  local cache = batch.cache
   cache.batches, cache.batched_keys = cache.batches + 1, cache.batched_keys + #keys
-  land_each(batch, batch.loader(keys))
+  land_each(records, batch.loader(keys))
+end
+
+-- The second level first; the loader is called with what that leaves, in one or more parts.
+local function run_below(batch, remote)
+  local load_some = batch.loader ~= _M.NONE and function(records)
+    local keys, now = {}, context.port.now()
+    for i, record in ipairs(records) do keys[i], record.since = record.key, now end
+    local ok, err = pcall(call_loader, batch, keys, records)
+    if ok then return end
+    land_all(records, false, err)
+    if err == "cancelled" then error(err, 0) end
+  end
+  remote:run(batch.records, load_some or nil)
+end
+
+local function settle(batch)
+  local keys = take(batch)
+  if #keys == 0 then return end
+  if batch.cache.remote then return run_below(batch, batch.cache.remote) end
+  call_loader(batch, keys, batch.records)
 end
 
 local function wait_for_company(batch)
@@ -122,15 +126,15 @@ end
 
 local function run(batch)
   local ok, err = pcall(wait_for_company, batch)
-  if ok then ok, err = pcall(call_loader, batch) end
+  if ok then ok, err = pcall(settle, batch) end
   if ok then return end
   if not batch.records then take(batch) end
-  land_all(batch, false, err)
+  land_all(batch.records, false, err)
 end
 
 local function abandon(batch)
   if not batch.records then take(batch) end
-  land_all(batch, false, "cancelled")
+  land_all(batch.records, false, "cancelled")
 end
 
 local function open_batch(cache, loader, window)

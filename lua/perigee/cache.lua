@@ -91,10 +91,8 @@ function _M.new(opts)
     max_batch_size = opts.max_batch_size or 100,
     weigh = opts.weigh,
     copy = opts.copy or false,
-    backup = false,    -- its `perigee.backup`
-    restoring = false, -- the same, until it is loaded
-    remote = false,    -- its `perigee.remote`
-    spaces = (opts.backup or opts.remote_cache) and spaces.new() or false,
+    -- With tiers also `backup`, `remote`, and `restoring`, the backup until it is loaded.
+    spaces = (opts.backup or opts.remote_cache) and spaces.new() or nil,
   }, mt)
   self.store = store_face.new({
     name = opts.name,
@@ -420,22 +418,6 @@ function _M:warmup(loaders, opts)
   return warmup.run(self, loaders, opts)
 end
 
---- Saves what has changed to the backup. Without one there is nothing to do.
--- @treturn number|nil how many entries the backup holds now
--- @treturn string|nil why it could not be saved
-function _M:save_to_backup()
-  if not self.backup then return 0 end
-  return self.backup:save()
-end
-
---- Loads from the backup what is not here. Without one there is nothing to do.
--- @treturn number|nil how many entries came in
--- @treturn string|nil why it could not be loaded
-function _M:load_from_backup()
-  if not self.backup then return 0 end
-  return self.backup:load()
-end
-
 local closed_mt = { __name = "perigee.cache", __index = function(self, method)
   if not _M[method] then return nil end
   error(("cache:%s: %s is closed"):format(method, self:describe()), 2)
@@ -459,5 +441,6 @@ end
 
 _M.peek, _M.contains, _M.ttl = inspection.peek, inspection.contains, inspection.ttl
 _M.entries, _M.get_metrics = inspection.entries, inspection.get_metrics
+_M.save_to_backup, _M.load_from_backup = backup.save_to_backup, backup.load_from_backup
 
 return _M

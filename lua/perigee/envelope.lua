@@ -22,6 +22,7 @@ local C = require("perigee.lib").core
 local codec_face = require "perigee.codec"
 local mac = require "perigee.mac"
 local returns = require "perigee.returns"
+local tags_face = require "perigee.tags"
 
 local _M = {}
 
@@ -65,15 +66,6 @@ end
 
 local tag_codec = codec_face.new("perigee.envelope", "buffer", 1)
 
-local function is_list_of_tags(tags)
-  if type(tags) ~= "table" then return false end
-  for i = 1, #tags do
-    local kind = type(tags[i])
-    if kind ~= "string" and kind ~= "table" then return false end
-  end
-  return true
-end
-
 local function decode_value(codec, flags, bytes, length)
   if bit.band(flags, IS_NIL) ~= 0 then
     if length > 0 then return false, "a nil with a value" end
@@ -102,7 +94,7 @@ local function read(self, bytes, last)
     local text
     text, at = text_at(bytes, at, last)
     local ok, tags = tag_codec.decode(text or "")
-    if not ok or not is_list_of_tags(tags) then return nil, "its tags do not decode" end
+    if not ok or not tags_face.LIST[2](tags) then return nil, "its tags do not decode" end
     entry.tags = tags
   end
   local ok, value = decode_value(self.codec, flags, bytes + at, last - at)

@@ -21,7 +21,7 @@ local events = require "perigee.events"
 local flight = require "perigee.flight"
 local options = require "perigee.options"
 local returns = require "perigee.returns"
-local tags = require "perigee.tags"
+local tags_face = require "perigee.tags"
 
 local handlers = events.handlers
 
@@ -105,7 +105,7 @@ local function check_hints(ttl, list)
   if ttl ~= nil then
     options.argument("loader", "hints.ttl", options.kinds.duration, ttl, 0)
   end
-  if list ~= nil then options.argument("loader", "hints.tags", tags.LIST, list, 0) end
+  if list ~= nil then options.argument("loader", "hints.tags", tags_face.LIST, list, 0) end
 end
 
 -- The tags of the entry: those of the call and those that the loader learned.

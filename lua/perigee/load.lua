@@ -19,9 +19,25 @@ local function land_now(record, ...)
   land(record, context.port.now(), ...)
 end
 
-local function run(record)
-  if record.cache.remote then return record.cache.remote:run(record) end
+local function call_loader(record)
   land_now(record, pcall(record.loader, record.key))
+end
+
+local function call_loader_of_one(records)
+  records[1].since = context.port.now()
+  call_loader(records[1])
+end
+
+-- Asks the second level first.
+local function run_below(record, remote)
+  local ok, err = pcall(remote.run, remote, { record }, record.loader and call_loader_of_one or nil)
+  if not ok then land_now(record, false, err) end
+end
+
+local function run(record)
+  local remote = record.cache.remote
+  if remote then return run_below(record, remote) end
+  call_loader(record)
 end
 
 --- Gives a load up that took longer than `load_timeout`.

@@ -3,10 +3,11 @@
 --- A Redis client on our own loop: one connection for commands, and one that hears which keys
 -- others have changed.
 --
--- What all tasks ask in one turn leaves together. A client is *open*, *connecting* or *down*. It goes
--- down when a connection fails, or when nothing has moved on it for `timeout` while somebody
+-- What all tasks ask in one turn leaves together. A client is *open*, *connecting* or *down*. It
+-- goes down when a connection fails, or when nothing has moved on it for `timeout` while somebody
 -- waited; then it tries again by itself, after 0.1 s at first and up to 5 s, and nobody waits for
--- it meanwhile (a circuit breaker). Its face:
+-- it meanwhile (a circuit breaker). In plain code, where nothing happens by itself, the call that
+-- comes after the pause tries, and waits `connect_timeout` at most. Its face:
 --
 -- - `client:open()` -> true, or nil and why not; connects if need be, and waits for it
 -- - `client:ask(commands)` -> replies, or nil and why not: a list of lists of strings; waits
@@ -14,6 +15,7 @@
 -- - `client.on_notice(key)`: somebody else changed a key under `client.watches`; nil: all of them
 -- - `client.on_lost()`: what others change may have gone unheard
 -- - `client.on_open()`
+-- - `client.ahead_ms`: how far the server's clock is ahead of ours, as of a second ago at most
 --
 -- Replies are strings, numbers, lists, `_M.NULL`, or `{ err = text }`.
 -- @module perigee.client.redis_ev
@@ -23,9 +25,11 @@ local ffi = require "ffi"
 local context = require "perigee.context"
 local exec = require "perigee.exec"
 local latch = require "perigee.latch"
+local lib = require "perigee.lib"
 local runtime = require "perigee.runtime"
 local scheduler = require "perigee.runtime.scheduler"
-local C = require("perigee.lib").rt
+
+local C, core = lib.rt, lib.core
 
 local _M = { NULL = {} }
 local mt = { __index = _M, __name = "perigee.client.redis_ev" }
@@ -51,6 +55,7 @@ function _M.new(opts, watches)
     connecting = false,         -- the latch of who connects
     failures = 0, retry_at = 0,
     ping_at = 0, pings = false,
+    ahead_ms = 0,
     on_notice = function() end, on_lost = function() end, on_open = function() end,
   }, mt)
   clients[self] = true
@@ -75,10 +80,10 @@ end
 
 -- Connections -------------------------------------------------------------------------------
 
-local function send(connection, command, ticket, quiet)
+local function send(connection, command)
   C.perigee_redis_begin(connection, #command)
   for i = 1, #command do C.perigee_redis_argument(connection, command[i], #command[i]) end
-  return C.perigee_redis_submit(connection, ticket, quiet and 1 or 0)
+  return C.perigee_redis_submit(connection, 0)
 end
 
 local function failure_of(connection)
@@ -111,7 +116,7 @@ end
 local function converse(connection, commands, timeout)
   local port, first, last = context.port, 0, 0
   for i = 1, #commands do
-    last = send(connection, commands[i], 0, false)
+    last = send(connection, commands[i])
     if i == 1 then first = last end
     if last == 0 then
       if first > 0 then release(connection, first, first + i - 2) end
@@ -203,15 +208,23 @@ local function open_ears(self, addresses, port_number, deadline)
   return ears, replies[#replies - 1]
 end
 
+-- Takes the reply to TIME: seconds, and microseconds of the next one.
+local function read_time(self, reply)
+  local seconds, micros = tonumber(reply[1]), tonumber(reply[2])
+  if not seconds or not micros then return end
+  self.ahead_ms = seconds * 1000 + micros / 1000 - core.perigee_clock_wall_ms(runtime.clock)
+end
+
 local function open_data(self, addresses, port_number, deadline, listener)
   local data, why = connect_to_any(self, addresses, port_number, deadline)
   if not data then return nil, why end
-  local hello = { { "PING" } }
+  local hello = { { "TIME" } }
   if (self.opts.db or 0) > 0 then
     table.insert(hello, 1, { "SELECT", tostring(self.opts.db) })
   end
   local auth = auth_of(self.opts)
   if auth then table.insert(hello, 1, auth) end
+  local at_time = #hello
   if listener then
     hello[#hello + 1] = { "CLIENT", "TRACKING", "ON", "REDIRECT", ("%d"):format(listener), "BCAST",
       "PREFIX", self.watches, "NOLOOP" }
@@ -219,6 +232,7 @@ local function open_data(self, addresses, port_number, deadline, listener)
   local replies
   replies, why = greet(data, hello, deadline)
   if not replies then return nil, why end
+  read_time(self, replies[at_time])
   return data
 end
 
@@ -227,12 +241,12 @@ local function connect(self)
   local deadline = context.port.now() + self.opts.connect_timeout
   local addresses, port_number = addresses_of(self.opts)
   if not addresses then return nil, port_number end
-  local ears, listener, data, why = false, nil, nil, nil
+  local ears, listener = false, nil
   if self.opts.coherence then
     ears, listener = open_ears(self, addresses, port_number, deadline)
     if not ears then return nil, listener end
   end
-  data, why = open_data(self, addresses, port_number, deadline, listener)
+  local data, why = open_data(self, addresses, port_number, deadline, listener)
   if not data then return nil, why end
   self.data, self.ears = data, ears
   return true
@@ -285,11 +299,12 @@ end
 local function leave_other_loop(self)
   if self.data and self.loop ~= scheduler.world().loop then
     go_down(self, "another loop")
-    self.retry_at = 0
+    self.state, self.failures, self.retry_at = "idle", 0, 0
   end
 end
 
---- Makes sure that it is open, if that takes no longer than `connect_timeout`.
+--- Makes sure that it is open. Waits for the first connection, `connect_timeout` at most; not for
+-- one that makes up for a failure, but in plain code.
 -- @treturn true|nil
 -- @treturn string|nil why not
 function _M:open()
@@ -299,7 +314,7 @@ function _M:open()
     start_connecting(self)
   end
   local connecting = self.connecting
-  if connecting then
+  if connecting and (self.failures == 0 or context.port.name == "none") then
     local ended, why = connecting:wait(self.opts.connect_timeout)
     if not ended then return nil, why or "timeout while connecting" end
   end
@@ -326,6 +341,12 @@ function _M:ask(commands)
   return nil, why
 end
 
+--- Gives the connections up, and makes new ones after a while.
+-- @tparam string why
+function _M:give_up(why)
+  if self.state == "open" then go_down(self, why) end
+end
+
 -- What came by itself ------------------------------------------------------------------------
 
 local function take_notice(self, message)
@@ -348,13 +369,15 @@ local function ping(self, now)
     return false
   end
   if pings then
+    local time = C.perigee_redis_reply(self.data, pings.data)
+    if time ~= nil then read_time(self, to_lua(time)) end
     C.perigee_redis_release(self.data, pings.data)
     if self.ears then C.perigee_redis_release(self.ears, pings.ears) end
   end
   self.pings = {
     data_moved = C.perigee_redis_moved(self.data),
-    data = send(self.data, { "PING" }, 0, false),
-    ears = self.ears and send(self.ears, { "PING" }, 0, false) or 0,
+    data = send(self.data, { "TIME" }),
+    ears = self.ears and send(self.ears, { "PING" }) or 0,
   }
   return true
 end
@@ -396,17 +419,6 @@ function _M:peek()
     if self.ears then C.perigee_redis_flush(self.ears) end
   end
   self:look()
-end
-
---- Sends commands whose replies nobody waits for.
--- @tparam table commands as for `ask`
--- @treturn boolean whether they are on their way
-function _M:tell(commands)
-  if self.state ~= "open" or self.loop ~= scheduler.world().loop then return false end
-  for i = 1, #commands do
-    if send(self.data, commands[i], 0, true) == 0 then return false end
-  end
-  return true
 end
 
 --- Ends it.

@@ -18,7 +18,10 @@ local TAGGED_MAX = 10000 -- keys whose tags are remembered
 -- @tparam table backend with the methods `get`, `set`, `delete`, `clear`, `close`
 -- @treturn table the share, with the methods that `perigee.tier.redis` describes
 function _M.new(backend)
-  local self = setmetatable({ backend = backend, tagged = {}, tagged_count = 0, complete = true }, mt)
+  local self = setmetatable({
+    backend = backend, tagged = {}, tagged_count = 0,
+    complete = true, -- whether `tagged` has all keys that were written under a tag
+  }, mt)
   if backend.subscribe then
     backend:subscribe(function(key)
       if key == nil then return self.on_clear() end

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "rt/address.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static socklen_t local_address(const char *path, struct sockaddr_storage *filled) {
+  struct sockaddr_un *local = (struct sockaddr_un *)filled;
+  if (strlen(path) >= sizeof local->sun_path) return 0;
+  local->sun_family = AF_UNIX;
+  strcpy(local->sun_path, path);
+  return sizeof *local;
+}
+
+/* Fills it in: its size, or 0 if it is none. */
+static socklen_t address_of(const char *text, int port, struct sockaddr_storage *filled) {
+  struct sockaddr_in *v4 = (struct sockaddr_in *)filled;
+  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)filled;
+  memset(filled, 0, sizeof *filled);
+  if (port == 0) return local_address(text, filled);
+  if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons((uint16_t)port);
+    return sizeof *v4;
+  }
+  if (inet_pton(AF_INET6, text, &v6->sin6_addr) != 1) return 0;
+  v6->sin6_family = AF_INET6;
+  v6->sin6_port = htons((uint16_t)port);
+  return sizeof *v6;
+}
+
+int perigee_address_connect(const char *text, int port) {
+  struct sockaddr_storage address;
+  socklen_t size = address_of(text, port, &address);
+  if (size == 0) return -EINVAL;
+  int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+  if (fd < 0) return -errno;
+  if (connect(fd, (struct sockaddr *)&address, size) < 0 && errno != EINPROGRESS) {
+    int error = errno;
+    close(fd);
+    return -error;
+  }
+  if (port) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  return fd;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * address.h: a socket that connects. Private to the runtime.
+ */
+#ifndef PERIGEE_ADDRESS_H
+#define PERIGEE_ADDRESS_H
+
+/* perigee_address_connect: begins to connect to a numeric address and port, or, if `port` is 0, to
+ * the unix socket of that path. Returns a descriptor, which becomes writable when it is connected
+ * or has failed; or -errno (-EINVAL: that is no address). */
+int perigee_address_connect(const char *address, int port);
+
+#endif
