@@ -94,7 +94,8 @@ local MODULES = {
   -- Functions that remember.
   { "perigee.keys" },
   { "perigee.part", "lib", "events", "flight", "inspection", "load", "spaces", "store" },
-  { "perigee.memo", "cache", "copying", "keys", "options", "part", "returns", "settings" },
+  { "perigee.memo", "cache", "copying", "keys", "looking", "options", "part", "returns",
+    "settings" },
   -- The front door, and the program.
   { "perigee", "version",
     lazily = { "batch", "cache", "events", "exec", "keys", "memo", "metrics", "runtime",

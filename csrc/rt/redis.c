@@ -5,13 +5,19 @@
  *                  yet released        reply yet
  *
  * A ring of requests by number: replies come in order, so the next one is for `answered`. What is
- * released while it waits is marked, and its reply dropped. Commands are collected in `out` and
+ * released while it waits is marked, and its reply dropped. Commands are collected in a buffer and
  * written when the loop is about to wait.
+ *
+ * Whether the other side lives is seen by what it does: it sends something, or takes something in
+ * when it had been full. That we can write proves nothing: the system takes it for a server that
+ * hangs.
  */
 #define _GNU_SOURCE
 #include "rt/redis.h"
 
 #include "rt/address.h"
+#include "rt/inbox.h"
+#include "rt/outbox.h"
 #include "rt/reply.h"
 
 #include <errno.h>
@@ -24,10 +30,8 @@
 
 enum {
   REQUESTS_MAX = 1000000,
-  MESSAGES_MAX = 100000, /* more than that, and who should take them is not there */
   READ_SIZE = 64 * 1024,
   READS_PER_TURN = 16,
-  OUT_KEPT = 1 << 20, /* a larger buffer is given back when it is empty */
 };
 
 typedef struct request {
@@ -51,17 +55,12 @@ struct perigee_redis {
   uint32_t capacity; /* a power of two */
   uint64_t first, answered, next;
 
-  char *out;
-  uint32_t out_capacity, out_size, out_at;
-  uint32_t command_at; /* where the command that is being made begins */
-  int command_broken;
+  perigee_outbox outbox;
   double bytes_max;
-
-  double moved;
+  uint64_t written;    /* requests before this number have left */
+  double silent_since; /* monotonic seconds */
   int listening;
-  perigee_reply **messages;
-  uint32_t message_capacity, message_count, message_at;
-  perigee_reply *taken;
+  perigee_inbox inbox;
   char error[160];
 };
 
@@ -92,6 +91,12 @@ static void forget_released(perigee_redis *redis) {
 
 /* The end of a connection. */
 
+static void free_buffers(perigee_redis *redis) {
+  perigee_outbox_fini(&redis->outbox);
+  if (redis->reader) redisReaderFree(redis->reader);
+  redis->reader = NULL;
+}
+
 static void stop(perigee_redis *redis) {
   if (redis->writer.loop && redis->fd >= 0) {
     struct ev_loop *ev = perigee_loop_ev(redis->writer.loop);
@@ -109,6 +114,7 @@ static void fail(perigee_redis *redis, const char *why) {
   snprintf(redis->error, sizeof redis->error, "%s", why);
   redis->state = PERIGEE_REDIS_FAILED;
   stop(redis);
+  free_buffers(redis);
   for (uint64_t n = redis->answered; n < redis->next; n++)
     fire(redis, &request_of(redis, n)->ticket);
   fire(redis, &redis->awaiting);
@@ -118,8 +124,9 @@ static void fail(perigee_redis *redis, const char *why) {
 /* Writing. */
 
 static void write_out(perigee_redis *redis) {
-  while (redis->state == PERIGEE_REDIS_OPEN && redis->out_at < redis->out_size) {
-    ssize_t n = send(redis->fd, redis->out + redis->out_at, redis->out_size - redis->out_at,
+  perigee_outbox *outbox = &redis->outbox;
+  while (perigee_outbox_waiting(outbox)) {
+    ssize_t n = send(redis->fd, outbox->bytes + outbox->at, perigee_outbox_waiting(outbox),
                      MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
@@ -130,20 +137,15 @@ static void write_out(perigee_redis *redis) {
       fail(redis, strerror(errno));
       return;
     }
-    redis->out_at += (uint32_t)n;
-    redis->moved += (double)n;
+    perigee_outbox_leave(outbox, (uint32_t)n);
+    if (redis->written <= redis->answered) redis->silent_since = perigee_loop_now();
   }
-  if (redis->out_at < redis->out_size) return;
-  redis->out_at = redis->out_size = 0;
-  if (redis->out_capacity <= OUT_KEPT) return;
-  perigee_dealloc(redis->out);
-  redis->out = NULL;
-  redis->out_capacity = 0;
+  redis->written = redis->next;
 }
 
 static void before_wait(perigee_loop_writer *writer) {
   perigee_redis *redis = (perigee_redis *)writer;
-  if (redis->out_at < redis->out_size && !ev_is_active(&redis->writable)) write_out(redis);
+  if (redis->state == PERIGEE_REDIS_OPEN && !ev_is_active(&redis->writable)) write_out(redis);
 }
 
 /* Reading. */
@@ -155,22 +157,9 @@ static int is_message(const perigee_redis *redis, const perigee_reply *reply) {
          memcmp(head->text, "message", 7) == 0;
 }
 
-static void keep_message(perigee_redis *redis, perigee_reply *reply) {
-  if (redis->message_at > 0 && redis->message_at == redis->message_count)
-    redis->message_at = redis->message_count = 0;
-  if (redis->message_count >= MESSAGES_MAX ||
-      perigee_grow((void **)&redis->messages, &redis->message_capacity, redis->message_count + 1,
-                   sizeof *redis->messages)) {
-    perigee_reply_free(reply);
-    fail(redis, "too many messages are waiting");
-    return;
-  }
-  redis->messages[redis->message_count++] = reply;
-}
-
 static void take_reply(perigee_redis *redis, perigee_reply *reply) {
   if (is_message(redis, reply)) {
-    keep_message(redis, reply);
+    if (perigee_inbox_keep(&redis->inbox, reply)) fail(redis, "too many messages are waiting");
     return;
   }
   if (redis->answered == redis->next) {
@@ -210,7 +199,7 @@ static void read_in(perigee_redis *redis) {
       fail(redis, n == 0 ? "the server closed the connection" : strerror(errno));
       return;
     }
-    redis->moved += (double)n;
+    redis->silent_since = perigee_loop_now();
     redisReaderFeed(redis->reader, bytes, (size_t)n);
     take_replies(redis);
     if ((size_t)n < sizeof bytes) break;
@@ -244,6 +233,7 @@ static void on_writable(struct ev_loop *ev, ev_io *io, int events) {
   (void)events;
   perigee_redis *redis = io->data;
   ev_io_stop(ev, io);
+  redis->silent_since = perigee_loop_now();
   if (redis->state == PERIGEE_REDIS_CONNECTING) connected(redis);
   if (redis->state == PERIGEE_REDIS_OPEN) write_out(redis);
 }
@@ -276,7 +266,7 @@ PERIGEE_API perigee_redis *perigee_redis_connect(perigee_loop *loop, const char 
   redis->fd = -1;
   redis->capacity = 64;
   redis->bytes_max = bytes_max;
-  redis->first = redis->answered = redis->next = 1;
+  redis->first = redis->answered = redis->next = redis->written = 1;
   redis->requests = perigee_zalloc(redis->capacity * sizeof *redis->requests);
   redis->reader = perigee_reply_reader();
   redis->writer.before_wait = before_wait;
@@ -293,19 +283,18 @@ PERIGEE_API perigee_redis *perigee_redis_connect(perigee_loop *loop, const char 
   return redis;
 }
 
+PERIGEE_API void perigee_redis_close(perigee_redis *redis, const char *why) {
+  fail(redis, why);
+}
+
 PERIGEE_API void perigee_redis_free(perigee_redis *redis) {
   if (!redis) return;
-  if (redis->requests) fail(redis, "closed");
+  fail(redis, "closed");
   perigee_loop_remove_writer(&redis->writer);
   for (uint64_t n = redis->first; n < redis->answered; n++)
     if (!request_of(redis, n)->released) perigee_reply_free(request_of(redis, n)->reply);
-  for (uint32_t i = redis->message_at; i < redis->message_count; i++)
-    perigee_reply_free(redis->messages[i]);
-  perigee_reply_free(redis->taken);
-  if (redis->reader) redisReaderFree(redis->reader);
-  perigee_dealloc(redis->messages);
+  perigee_inbox_fini(&redis->inbox);
   perigee_dealloc(redis->requests);
-  perigee_dealloc(redis->out);
   perigee_dealloc(redis);
 }
 
@@ -325,43 +314,15 @@ PERIGEE_API void perigee_redis_await(perigee_redis *redis, double ticket) {
 
 /* Commands. */
 
-static int make_room(perigee_redis *redis, size_t more) {
-  uint64_t needed = (uint64_t)redis->out_size + more;
-  if (needed > INT32_MAX) return -1;
-  return perigee_grow((void **)&redis->out, &redis->out_capacity, (uint32_t)needed, 1);
-}
-
-static void add(perigee_redis *redis, const char *bytes, size_t length) {
-  if (redis->command_broken || make_room(redis, length)) {
-    redis->command_broken = 1;
-    return;
-  }
-  memcpy(redis->out + redis->out_size, bytes, length);
-  redis->out_size += (uint32_t)length;
-}
-
-static void add_count(perigee_redis *redis, char what, uint32_t count) {
-  char text[16], *at = text + sizeof text;
-  *--at = '\n';
-  *--at = '\r';
-  do *--at = (char)('0' + count % 10);
-  while (count /= 10);
-  *--at = what;
-  add(redis, at, (size_t)(text + sizeof text - at));
-}
-
 PERIGEE_API void perigee_redis_begin(perigee_redis *redis, int32_t arguments) {
-  redis->command_at = redis->out_size;
-  redis->command_broken = redis->state == PERIGEE_REDIS_FAILED ||
-                          redis->out_size - redis->out_at > redis->bytes_max ||
-                          redis->next - redis->first >= REQUESTS_MAX;
-  add_count(redis, '*', (uint32_t)arguments);
+  int is_refused = redis->state == PERIGEE_REDIS_FAILED ||
+                   perigee_outbox_waiting(&redis->outbox) > redis->bytes_max ||
+                   redis->next - redis->first >= REQUESTS_MAX;
+  perigee_outbox_begin(&redis->outbox, (uint32_t)arguments, is_refused);
 }
 
 PERIGEE_API void perigee_redis_argument(perigee_redis *redis, const char *bytes, uint32_t length) {
-  add_count(redis, '$', length);
-  add(redis, bytes, length);
-  add(redis, "\r\n", 2);
+  perigee_outbox_argument(&redis->outbox, bytes, length);
 }
 
 static int make_request(perigee_redis *redis) {
@@ -378,8 +339,8 @@ static int make_request(perigee_redis *redis) {
 }
 
 PERIGEE_API double perigee_redis_submit(perigee_redis *redis, double ticket) {
-  if (redis->command_broken || make_request(redis)) {
-    redis->out_size = redis->command_at;
+  if (redis->outbox.is_broken || make_request(redis)) {
+    perigee_outbox_take_back(&redis->outbox);
     return 0;
   }
   uint64_t number = redis->next++;
@@ -424,11 +385,7 @@ PERIGEE_API void perigee_redis_listen(perigee_redis *redis) {
 }
 
 PERIGEE_API const perigee_reply *perigee_redis_message(perigee_redis *redis) {
-  perigee_reply_free(redis->taken);
-  redis->taken = NULL;
-  if (redis->message_at == redis->message_count) return NULL;
-  redis->taken = redis->messages[redis->message_at++];
-  return redis->taken;
+  return perigee_inbox_take(&redis->inbox);
 }
 
 PERIGEE_API void perigee_redis_flush(perigee_redis *redis) {
@@ -441,16 +398,18 @@ PERIGEE_API double perigee_redis_waiting(const perigee_redis *redis) {
   return (double)(redis->next - redis->answered);
 }
 
-PERIGEE_API double perigee_redis_moved(const perigee_redis *redis) {
-  return redis->moved;
+PERIGEE_API double perigee_redis_silence(const perigee_redis *redis) {
+  int is_asked = redis->answered < redis->written || ev_is_active(&redis->writable);
+  return is_asked && redis->state == PERIGEE_REDIS_OPEN ? perigee_loop_now() - redis->silent_since
+                                                        : 0;
 }
 
 PERIGEE_API const char *perigee_redis_verify(const perigee_redis *redis) {
   PERIGEE_VERIFY(redis->first <= redis->answered && redis->answered <= redis->next);
+  PERIGEE_VERIFY(redis->written <= redis->next);
   PERIGEE_VERIFY(redis->next - redis->first <= redis->capacity);
-  PERIGEE_VERIFY(redis->out_at <= redis->out_size && redis->out_size <= redis->out_capacity);
-  PERIGEE_VERIFY(redis->message_at <= redis->message_count);
   for (uint64_t n = redis->first; n < redis->answered; n++)
     PERIGEE_VERIFY(request_of(redis, n)->released || request_of(redis, n)->reply);
-  return NULL;
+  const char *broken = perigee_inbox_verify(&redis->inbox);
+  return broken ? broken : perigee_outbox_verify(&redis->outbox);
 }

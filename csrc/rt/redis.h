@@ -59,7 +59,10 @@ typedef struct perigee_redis perigee_redis;
 perigee_redis *perigee_redis_connect(perigee_loop *loop, const char *address, int32_t port,
                                      double bytes_max);
 
-/* perigee_redis_free: closes it. Waiting tickets are fired. The loop must live. */
+/* perigee_redis_close: it has failed, for the reason `why`; replies that are there stay until they
+ * are released. For who cannot know whether somebody still looks at it.
+ * perigee_redis_free: closes it and is the end of it. Waiting tickets are fired. */
+void perigee_redis_close(perigee_redis *redis, const char *why);
 void perigee_redis_free(perigee_redis *redis);
 
 int32_t perigee_redis_state(const perigee_redis *redis);
@@ -93,7 +96,10 @@ const perigee_reply *perigee_redis_message(perigee_redis *redis);
 void perigee_redis_flush(perigee_redis *redis);
 
 double perigee_redis_waiting(const perigee_redis *redis); /* requests */
-double perigee_redis_moved(const perigee_redis *redis);   /* bytes, both ways, since it began */
+
+/* perigee_redis_silence: for how many seconds the other side has been asked and done nothing: sent
+ * nothing, taken nothing in. 0: it is not asked. */
+double perigee_redis_silence(const perigee_redis *redis);
 const char *perigee_redis_verify(const perigee_redis *redis);
 /* ffi: end */
 

@@ -28,4 +28,17 @@ function _M.wrap(cache, class)
   end
 end
 
+--- The same for a wrapped function's call.
+-- @tparam table remote the cache's
+-- @tparam function call the call
+-- @tparam number|nil count of its arguments, if it is called with as many
+-- @treturn function
+function _M.first(remote, call, count)
+  if count == 0 then return function() remote:look() return call() end end
+  if count == 1 then return function(a) remote:look() return call(a) end end
+  if count == 2 then return function(a, b) remote:look() return call(a, b) end end
+  if count == 3 then return function(a, b, c) remote:look() return call(a, b, c) end end
+  return function(...) remote:look() return call(...) end
+end
+
 return _M

@@ -15,6 +15,7 @@
 local cache_face = require "perigee.cache"
 local copying = require "perigee.copying"
 local keys = require "perigee.keys"
+local looking = require "perigee.looking"
 local options = require "perigee.options"
 local part_face = require "perigee.part"
 local returns = require "perigee.returns"
@@ -197,18 +198,19 @@ end
 --- Forgets the result of the call with these arguments. Loads that run now are not kept.
 -- @param ... arguments of the function
 -- @treturn boolean true
+-- @treturn string|nil why it is not known that the remote cache forgot it, too
 function methods:invalidate_cache(...)
   local inside = inside_of(self, "invalidate_cache")
-  part_face.delete(inside.part, inside.key_of(...))
-  return true
+  return part_face.delete(inside.part, inside.key_of(...))
 end
 
 --- Forgets all results.
 -- @treturn boolean true
+-- @treturn string|nil why it is not known that the remote cache forgot them, too
 function methods:clear_cache()
   local inside = inside_of(self, "clear_cache")
-  if inside.shares then part_face.clear(inside.part) else self.cache:clear() end
-  return true
+  if inside.shares then return part_face.clear(inside.part) end
+  return self.cache:clear()
 end
 
 --- What the function's cache has done; on a cache of yours: the function's share of it.
@@ -297,6 +299,7 @@ local function wrap(where, opts, cache, ttl, fn)
   else
     call = call_with_any(inside.part, fn, inside.key_of)
   end
+  if cache.remote then call = looking.first(cache.remote, call, by_count and count) end
   return setmetatable({ cache = cache, fn = fn, call = call, [INSIDE] = inside }, {
     __index = methods,
     __call = metacall(call, by_count and count),

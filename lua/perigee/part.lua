@@ -104,6 +104,8 @@ end
 --- Forgets a key. Loads of it that run now are not kept.
 -- @tparam table part the part
 -- @tparam string|number|boolean key the key
+-- @treturn boolean true
+-- @treturn string|nil why it is not known that the remote cache forgot it, too
 function _M.delete(part, key)
   if part.loading > 0 then
     local s, n = identity(key)
@@ -114,11 +116,14 @@ function _M.delete(part, key)
     events.emit("invalidate", { cache = part.name or "", key = key })
   end
   tell(part)
-  if part.remote then part.remote:delete(part.kept_as, key) end
+  if not part.remote then return true end
+  return part.remote:delete(part.kept_as, key)
 end
 
 --- Forgets the part's entries and resets its counters.
 -- @tparam table part the part
+-- @treturn boolean true
+-- @treturn string|nil why it is not known that the remote cache forgot them, too
 function _M.clear(part)
   forget_all(part)
   inspection.reset_loads(part)
@@ -127,7 +132,8 @@ function _M.clear(part)
   if handlers.invalidate then
     events.emit("invalidate", { cache = part.name or "", all = true })
   end
-  if part.remote then part.remote:clear(part.kept_as) end
+  if not part.remote then return true end
+  return part.remote:clear(part.kept_as)
 end
 
 --- What the part has done: as `cache:get_metrics`, without `weight`, `invalidated` and `bytes`,

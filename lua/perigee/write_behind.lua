@@ -133,7 +133,7 @@ local function send(self, ops)
   local called, ok, err = pcall(self.share.apply, self.share, ops)
   if not called then ok, err = nil, ok end
   local failure = not ok and tostring(err)
-  if failure then self.tell.failed(failure) end
+  if failure and failure ~= "cancelled" then self.tell.failed(failure) end
   for _, op in ipairs(ops) do
     if op.unsaved then self.tell.unsaved(op.key, op.unsaved) end
     if not failure and op.err then self.tell.failed(op.err) end

@@ -126,12 +126,17 @@ function _M.start(opts)
   }, Server):start()
 end
 
---- Stops the servers of this spec, and closes their caches.
-function _M.clean()
+--- Closes the caches that were opened.
+function _M.close_caches()
   for _, cache in ipairs(opened) do
     if not cache.closed then cache:close() end
   end
   opened = {}
+end
+
+--- Stops the servers of this spec, and closes their caches.
+function _M.clean()
+  _M.close_caches()
   for server in pairs(running) do
     server:stop()
     os.execute("rm -rf " .. quote(server.folder))

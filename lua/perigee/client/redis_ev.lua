@@ -137,6 +137,11 @@ local function converse(connection, commands, timeout)
   return replies
 end
 
+-- Ends a connection. It is freed when nobody looks at it any more.
+local function close(connection, why)
+  if connection then C.perigee_redis_close(connection, why) end
+end
+
 -- The addresses of a host. Names are asked of the system's own resolver, in a process.
 local function addresses_of(opts)
   if opts.unix then return { opts.unix }, 0 end
@@ -159,8 +164,9 @@ local function connect_to(self, address, port_number, deadline)
     local left = deadline - port.now()
     local ticket, why = port.can_wait()
     if left <= 0 or not ticket then
-      C.perigee_redis_free(ffi.gc(connection, nil))
-      return nil, why or "timeout while connecting"
+      why = why or "timeout while connecting"
+      close(connection, why)
+      return nil, why
     end
     C.perigee_redis_await(connection, ticket)
     port.park(ticket, left)
@@ -184,14 +190,15 @@ local function auth_of(opts)
   return { "AUTH", opts.password }
 end
 
--- Says what has to be said first. Returns the replies; any error among them is ours.
+-- Says what has to be said first. Returns the replies; any error among them is ours, and the end.
 local function greet(connection, commands, deadline)
   local replies, why = converse(connection, commands, math.max(0, deadline - context.port.now()))
-  if not replies then return nil, why end
-  for _, reply in ipairs(replies) do
-    if type(reply) == "table" and reply.err then return nil, reply.err end
+  for _, reply in ipairs(replies or {}) do
+    why = why or type(reply) == "table" and reply.err
   end
-  return replies
+  if not why then return replies end
+  close(connection, why)
+  return nil, why
 end
 
 -- The connection that listens, and its number at the server.
@@ -210,6 +217,7 @@ end
 
 -- Takes the reply to TIME: seconds, and microseconds of the next one.
 local function read_time(self, reply)
+  if type(reply) ~= "table" then return end
   local seconds, micros = tonumber(reply[1]), tonumber(reply[2])
   if not seconds or not micros then return end
   self.ahead_ms = seconds * 1000 + micros / 1000 - core.perigee_clock_wall_ms(runtime.clock)
@@ -247,13 +255,12 @@ local function connect(self)
     if not ears then return nil, listener end
   end
   local data, why = open_data(self, addresses, port_number, deadline, listener)
-  if not data then return nil, why end
+  if not data then
+    close(ears, why)
+    return nil, why
+  end
   self.data, self.ears = data, ears
   return true
-end
-
-local function close(connection)
-  if connection then C.perigee_redis_free(ffi.gc(connection, nil)) end
 end
 
 local function pause_of(failures)
@@ -268,14 +275,16 @@ local function go_down(self, why)
   self.state, self.err, self.data, self.ears, self.pings = "down", why, false, false, false
   self.failures = self.failures + 1
   self.retry_at = context.port.now() + pause_of(self.failures)
-  close(data)
-  close(ears)
+  close(data, why)
+  close(ears, why)
   if was_open then self.on_lost(why) end
 end
 
 local function finish_connecting(self, called, ok, why)
   local connecting = self.connecting
-  if called and ok then
+  if self.state == "closed" then
+    self:close()
+  elseif called and ok then
     self.state, self.err, self.failures = "open", false, 0
     self.ping_at = context.port.now() + PING_S
   else
@@ -330,12 +339,11 @@ function _M:ask(commands)
   local ok, why = self:open()
   if not ok then return nil, why end
   local data = self.data
-  local moved = C.perigee_redis_moved(data)
   local replies
   replies, why = converse(data, commands, self.opts.timeout)
   if replies or self.data ~= data then return replies, why end
   if C.perigee_redis_state(data) == C.PERIGEE_REDIS_FAILED
-    or why == "timeout" and C.perigee_redis_moved(data) == moved then
+    or why == "timeout" and C.perigee_redis_silence(data) >= self.opts.timeout / 2 then
     go_down(self, why)
   end
   return nil, why
@@ -358,14 +366,19 @@ local function take_notice(self, message)
   end
 end
 
+-- Whether a ping was heard by nobody. It may have left just now, whenever we asked for it.
+local function is_unheard(connection, number)
+  return C.perigee_redis_check(connection, number) == C.PERIGEE_REQUEST_WAITING
+    and C.perigee_redis_silence(connection) >= PING_S / 2
+end
+
 -- Pings both connections once a second; the last pings must have been answered.
 local function ping(self, now)
   if now < self.ping_at then return true end
   local pings = self.pings
   self.ping_at = now + PING_S
-  if pings and (C.perigee_redis_check(self.data, pings.data) == C.PERIGEE_REQUEST_WAITING
-    and C.perigee_redis_moved(self.data) == pings.data_moved
-    or self.ears and C.perigee_redis_check(self.ears, pings.ears) == C.PERIGEE_REQUEST_WAITING) then
+  if pings and (is_unheard(self.data, pings.data)
+    or self.ears and is_unheard(self.ears, pings.ears)) then
     return false
   end
   if pings then
@@ -375,7 +388,6 @@ local function ping(self, now)
     if self.ears then C.perigee_redis_release(self.ears, pings.ears) end
   end
   self.pings = {
-    data_moved = C.perigee_redis_moved(self.data),
     data = send(self.data, { "TIME" }),
     ears = self.ears and send(self.ears, { "PING" }) or 0,
   }
@@ -424,8 +436,10 @@ end
 --- Ends it.
 function _M:close()
   clients[self] = nil
-  if self.state == "open" then close(self.data) close(self.ears) end
-  self.state, self.data, self.ears, self.retry_at = "closed", false, false, math.huge
+  close(self.data, "closed")
+  close(self.ears, "closed")
+  self.state, self.err, self.retry_at = "closed", "closed", math.huge
+  self.data, self.ears = false, false
 end
 
 runtime.on_turn(function()

@@ -127,10 +127,6 @@ end
 -- @tparam number level as for `error`, counted from the caller
 -- @treturn table the share
 function _M:share(name, codec, fence_s, level)
-  if self.shares[name] then
-    error(("perigee.new: option \"name\": a cache %q uses this perigee.redis already"):format(name),
-      level + 1)
-  end
   local head = escape(name) .. "\0"
   local prefix, client = self.opts.prefix, client_of(self)
   local share = setmetatable({
@@ -282,16 +278,18 @@ end
 function Share:apply(ops)
   local versions, why = prepare(self, ops)
   if not versions then return nil, why end
-  local commands, first, last = {}, {}, {}
+  local commands, first, last, renews = {}, {}, {}, false
   for i, op in ipairs(ops) do
-    if op.kind == "tag" then self.versions:forget() end
+    renews = renews or op.kind == "tag" or op.kind == "clear"
     first[i] = #commands + 1
     writes.add(self, commands, op, versions)
     last[i] = #commands
   end
   if #commands == 0 then return true end
   local replies
+  if renews then self.versions:forget() end
   replies, why = self.client:ask(commands)
+  if renews then self.versions:forget() end -- somebody may have read them before we were heard
   if not replies then return nil, why end
   local full = judge(self, ops, replies, first, last)
   if #full == 0 then return true end

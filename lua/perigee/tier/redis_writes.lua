@@ -109,22 +109,26 @@ local function add_fill(self, commands, op, bytes, left)
   commands[#commands + 1] = command
 end
 
-local function add_clear(self, commands, op)
+-- A new version; writes that come later in the same trip are made under it.
+local function renew(versions, key)
+  versions[key] = fresh_version()
+  return versions[key]
+end
+
+local function add_clear(self, commands, op, versions)
   local key, what = self.v .. "c", "c"
   if op.space ~= nil then
     key, what = self.v .. "s" .. escape(op.space), "s" .. escape(op.space)
   end
-  add_transaction(self, commands, { { "SET", key, fresh_version() } }, what)
+  add_transaction(self, commands, { { "SET", key, renew(versions, key) } }, what)
 end
 
-local function add_tag(self, commands, op)
+local function add_tag(self, commands, op, versions)
   local path = path_of(op.tag)
-  local set = { "MSET", self.v .. "g", fresh_version(), self.v .. "d" .. path.full,
-    fresh_version() }
-  for i = 1, #path - 1 do
-    set[#set + 1] = self.v .. "u" .. path[i]
-    set[#set + 1] = fresh_version()
-  end
+  local set = { "MSET", self.v .. "g", fresh_version() }
+  local function add(key) set[#set + 1], set[#set + 2] = key, renew(versions, key) end
+  add(self.v .. "d" .. path.full)
+  for i = 1, #path - 1 do add(self.v .. "u" .. path[i]) end
   add_transaction(self, commands, { set }, "t" .. path.full)
 end
 
@@ -146,9 +150,9 @@ local ADD = { delete = add_delete, clear = add_clear, tag = add_tag, release = a
 -- @tparam table self the share
 -- @tparam table commands list to add to
 -- @tparam table op the write: see `Share:apply`
--- @tparam table versions by key: all that the write depends on
+-- @tparam table versions by key: all that the write depends on; those that it changes are changed
 function _M.add(self, commands, op, versions)
-  if ADD[op.kind] then return ADD[op.kind](self, commands, op) end
+  if ADD[op.kind] then return ADD[op.kind](self, commands, op, versions) end
   local bytes, left, is_value
   if not op.is_dead() then bytes, left, is_value = seal(self, op, versions) end
   if bytes then
@@ -166,7 +170,7 @@ end
 -- @tparam table op a write that is no fill
 function _M.add_when_full(self, commands, op)
   local list = {}
-  if op.kind == "set" then add_delete(self, list, op) else ADD[op.kind](self, list, op) end
+  if op.kind == "set" then add_delete(self, list, op) else ADD[op.kind](self, list, op, {}) end
   local command = { "EVAL", WHEN_FULL, "0" }
   for i = 2, #list - 1 do -- without MULTI and EXEC
     command[#command + 1] = ("%d"):format(#list[i])

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * outbox.h: commands that wait to be written, as Redis' protocol has them. Private to the runtime.
+ */
+#ifndef PERIGEE_OUTBOX_H
+#define PERIGEE_OUTBOX_H
+
+#include "base/base.h"
+
+/* All zero: an empty one. */
+typedef struct perigee_outbox {
+  char *bytes;
+  uint32_t capacity, size, at; /* those before `at` have left */
+  uint32_t command_at;         /* where the command that is being made begins */
+  int is_broken;               /* and it cannot be made */
+} perigee_outbox;
+
+void perigee_outbox_fini(perigee_outbox *outbox);
+
+/* A command: begin, then as many arguments. If it then is broken (it was refused from the start, or
+ * memory is out), it has to be taken back. */
+void perigee_outbox_begin(perigee_outbox *outbox, uint32_t arguments, int is_refused);
+void perigee_outbox_argument(perigee_outbox *outbox, const char *bytes, uint32_t length);
+void perigee_outbox_take_back(perigee_outbox *outbox);
+
+/* perigee_outbox_waiting: the bytes from `at` on. perigee_outbox_leave: so many of them have left. */
+uint32_t perigee_outbox_waiting(const perigee_outbox *outbox);
+void perigee_outbox_leave(perigee_outbox *outbox, uint32_t count);
+
+const char *perigee_outbox_verify(const perigee_outbox *outbox);
+
+#endif

@@ -1,0 +1,70 @@
+-- SPDX-License-Identifier: MIT
+--- Programs that run side by side, each in a process of its own, for the drills.
+local ffi = require "ffi"
+local perigee = require "perigee"
+local processes = require "spec.support.processes"
+
+local _M = {}
+
+local alive = {}
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+--- Starts a program; `arg` has the arguments.
+-- @treturn table `pid`
+function _M.start(code, ...)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(code)
+  file:close()
+  local arguments = {}
+  for i = 1, select("#", ...) do arguments[i] = "'" .. tostring((select(i, ...))) .. "'" end
+  local pipe = assert(io.popen(("luajit %s %s >%s.out 2>&1 & echo $!")
+    :format(path, table.concat(arguments, " "), path)))
+  local process = { path = path, pid = tonumber(pipe:read "*l") }
+  pipe:close()
+  alive[process] = true
+  return process
+end
+
+--- Kills one.
+function _M.kill(process)
+  ffi.C.kill(process.pid, 9)
+end
+
+local function forget(process)
+  alive[process] = nil
+  os.remove(process.path)
+  os.remove(process.path .. ".out")
+end
+
+--- Waits for the end of one, at most `seconds`.
+-- @treturn string what it has printed
+function _M.output(process, seconds)
+  local deadline = os.time() + seconds
+  while processes.is_running(process.pid) do
+    if os.time() > deadline then
+      _M.kill(process)
+      error("it did not end in " .. seconds .. " s: " .. read(process.path .. ".out"))
+    end
+    perigee.sleep(0.01)
+  end
+  local text = read(process.path .. ".out")
+  forget(process)
+  return text
+end
+
+--- Kills those that are left.
+function _M.clean()
+  for process in pairs(alive) do
+    _M.kill(process)
+    forget(process)
+  end
+end
+
+return _M
