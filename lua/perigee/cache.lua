@@ -63,6 +63,9 @@ function _M.new(opts)
   if (opts.maxweight == nil) ~= (opts.weigh == nil) then
     error("perigee.new: options \"maxweight\" and \"weigh\" go together", 2)
   end
+  if opts.single_load and not opts.remote_cache then
+    error("perigee.new: option \"single_load\" goes with option \"remote_cache\"", 2)
+  end
   for _, tier in ipairs { "backup", "remote_cache" } do
     if opts[tier] and not opts.name then
       error(("perigee.new: option %q needs option \"name\": the entries are kept under it")

@@ -354,10 +354,17 @@ runtime.on_turn(function()
   return wanted < math.huge and wanted or nil
 end)
 
-runtime.on_stop(function()
+-- What waits is written before the run ends, and what was cut off then is made up for.
+local function flush_all()
   local list = {}
   for self in next, attached do list[#list + 1] = self end
-  for _, self in ipairs(list) do self.writes:flush() end
-end)
+  for _, self in ipairs(list) do
+    self.writes:settle()
+    self.writes:flush()
+  end
+end
+
+runtime.on_ending(flush_all)
+runtime.on_stop(flush_all)
 
 return _M

@@ -52,6 +52,13 @@ function _M.on_turn(fn)
   hooks.turn[#hooks.turn + 1] = fn
 end
 
+--- Asks to be called at the end of each outermost run, while what runs behind the callers' backs
+-- (`port.spawn`) still goes on; it may wait for that.
+-- @tparam function fn
+function _M.on_ending(fn)
+  hooks.ending[#hooks.ending + 1] = fn
+end
+
 --- Asks to be called in the last task of each outermost run, where it may wait.
 -- @tparam function fn
 function _M.on_stop(fn)

@@ -164,9 +164,8 @@ local function connect_to(self, address, port_number, deadline)
     local left = deadline - port.now()
     local ticket, why = port.can_wait()
     if left <= 0 or not ticket then
-      why = why or "timeout while connecting"
-      close(connection, why)
-      return nil, why
+      close(connection, "given up")
+      return nil, why or "timeout while connecting"
     end
     C.perigee_redis_await(connection, ticket)
     port.park(ticket, left)

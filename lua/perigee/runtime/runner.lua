@@ -122,16 +122,17 @@ function _M.run_in(scope, drain, main, ...)
   return _M.results(task)
 end
 
-local function call_stop_hooks()
-  for i = 1, #hooks.stop do
-    local ok, err = pcall(hooks.stop[i])
+local function call_hooks(list)
+  for i = 1, #list do
+    local ok, err = pcall(list[i])
     if not ok then failures.tell(err, "a stop hook") end
   end
 end
 
 local function end_run(root, edge, ok, ...)
+  call_hooks(hooks.ending)
   close_scope(root.work)
-  call_stop_hooks()
+  call_hooks(hooks.stop)
   close_scope(edge)
   close_scope(edge.work)
   if not ok then error((...), 0) end
