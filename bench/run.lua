@@ -12,7 +12,7 @@ package.path = root .. "/?.lua;" .. package.path
 
 local CASES = {
   "hits", "functions", "evictions", "bytes", "misses", "herds", "batches", "expiry", "invalidation",
-  "collector", "disk",
+  "collector", "disk", "redis",
 }
 
 local EFFORTS = {
@@ -26,7 +26,7 @@ local function fail(text)
   os.exit(1)
 end
 
--- The lines of a case, with their sizes scaled.
+-- The lines of a case, with their sizes scaled; and in `missing` why this machine has no figures.
 local function lines_of(case, effort)
   local lines = require("bench.cases." .. case)
   for _, line in ipairs(lines) do
@@ -43,9 +43,10 @@ end
 local function select_lines(wanted, effort)
   local selected = {}
   for _, case in ipairs(CASES) do
-    for _, line in ipairs(lines_of(case, effort)) do
+    local lines = lines_of(case, effort)
+    for _, line in ipairs(lines) do
       if not wanted or wanted == case or begins_with(line.name, wanted) then
-        table.insert(selected, { case = case, line = line })
+        table.insert(selected, { case = case, line = line, missing = lines.missing })
       end
     end
   end
@@ -92,8 +93,11 @@ local function run_all(effort_name, wanted)
   if #selected == 0 then fail(("no case is called %q"):format(wanted)) end
   local met, missed = 0, 0
   for _, item in ipairs(selected) do
-    local processes = measure(item.case, item.line, effort_name)
-    local text, good, bad = report.line(item.line, processes, circumstance)
+    local text, good, bad = ("%s: skipped, %s"):format(item.line.name, item.missing), 0, 0
+    if not item.missing then
+      local processes = measure(item.case, item.line, effort_name)
+      text, good, bad = report.line(item.line, processes, circumstance)
+    end
     print(text)
     io.stdout:flush()
     met, missed = met + good, missed + bad

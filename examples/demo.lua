@@ -7,11 +7,13 @@
 -- A thousand tasks ask for facts about packages, a few popular ones much more often than the
 -- rest. An answer costs a process (`dpkg-query`). The same requests are made three times:
 -- without a cache, with one, and with one that asks for many packages at once. Meanwhile
--- packages change, and are forgotten. Every figure is measured while you wait.
+-- packages change, and are forgotten. Then caches that outlive a process, on the disk, and that
+-- are shared by two, through Redis. Every figure is measured while you wait.
 package.path = (arg[0]:match "^.*/" or "./") .. "?.lua;" .. package.path
 
 local perigee = require "perigee"
 local packages = require "support.packages"
+local redis_server = require "support.redis_server"
 local report = require "support.report"
 local zipf = require "support.zipf"
 
@@ -21,6 +23,7 @@ local SKEW = 1.0        -- see support/zipf.lua
 local SEED = 42         -- the same requests in every run
 local CHANGES = 20      -- how often something is forgotten during a run
 local RESTART_PACKAGES = 100 -- asked for before and after a restart
+local SHARED_PACKAGES = 100  -- asked for by two processes
 local PATIENCE_S = 30   -- after that, a run asks dpkg-query no more, and the table says so
 
 -- Each entry is tagged with its section and its name. Tags are paths: to forget "libs:zlib1g" is
@@ -194,6 +197,66 @@ local function restart(list)
     (report.seconds(first.seconds - second.seconds):gsub("%s+$", ""))))
 end
 
+-- Another process, which shares our cache and then forgets a section: see support/neighbour.lua.
+local function meet(unix, section, names)
+  local script = (arg[0]:match "^.*/" or "./") .. "support/neighbour.lua"
+  local done = assert(perigee.exec { arg[-1], script, unix, section, timeout = PATIENCE_S,
+    unpack(names) })
+  local processes, found, seconds = done.stdout:match "(%d+) (%d+) (%S+)"
+  assert(done.status == 0 and processes, done.stderr)
+  return { processes = tonumber(processes), found = tonumber(found), seconds = tonumber(seconds) }
+end
+
+-- How many packages of a section memory has.
+local function count_held(cache, some, section)
+  local count = 0
+  for _, package in ipairs(some) do
+    if package.section == section and cache:contains(package.name) then count = count + 1 end
+  end
+  return count
+end
+
+-- Asks for packages of which no process knows anything yet.
+local function learn(cache, some)
+  local began, processes = report.clock(), packages.processes
+  for _, package in ipairs(some) do
+    assert(cache:get(package.name, { loader = packages.load, tags = { tag_of(package) } }))
+  end
+  return { processes = packages.processes - processes, found = cache:get_metrics().remote_hits,
+    seconds = report.clock() - began }
+end
+
+local function share_through(unix, list)
+  local cache = perigee.new { name = "packages", maxsize = 10000, default_ttl = 300,
+    remote_cache = perigee.redis { unix = unix } }
+  local some, names = { unpack(list, 1, SHARED_PACKAGES) }, {}
+  for i, package in ipairs(some) do names[i] = package.name end
+  local first = learn(cache, some)
+  local section = some[1].section
+  local held = count_held(cache, some, section)
+  local second = meet(unix, section, names)
+  local left = count_held(cache, some, section)
+  cache:close()
+  report.print_table {
+    { "", "this process", "second process" },
+    { "found in Redis", report.count(first.found) .. "  ", report.count(second.found) .. "  " },
+    { "dpkg-query started by it", report.count(first.processes) .. "  ",
+      report.count(second.processes) .. "  " },
+    { "time until it knew all", report.seconds(first.seconds), report.seconds(second.seconds) },
+  }
+  print ""
+  print(("  then the second process forgot the section %q, and with it, here, %s of %s")
+    :format(section, report.count(held - left), report.count(held)))
+end
+
+-- What one process has learned, the others know; what one forgets, all forget.
+local function share(list)
+  local server, why = redis_server.start()
+  if not server then return print("  skipped: " .. why) end
+  share_through(server.unix, list)
+  server:stop()
+end
+
 local function fail(message)
   io.stderr:write("demo: ", message, "\n")
   os.exit(1)
@@ -238,6 +301,12 @@ local function main(...)
     :format(math.min(RESTART_PACKAGES, #list)))
   print ""
   restart(list)
+
+  print ""
+  print(("a second process asks for the same %d packages: they share a cache through Redis")
+    :format(math.min(SHARED_PACKAGES, #list)))
+  print ""
+  share(list)
 end
 
 perigee.run(main, ...)

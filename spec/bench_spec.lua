@@ -21,11 +21,20 @@ local CASES = {
   expiry = { "expiry" },
   invalidation = { "invalidate-tag", "clear" },
   collector = { "collector-idle", "collector-writes" },
+  redis = { "redis-hits-50", "redis-hits-500", "redis-get-many", "redis-memory", "redis-set" },
 }
+
+-- What a case needs of the machine.
+local NEEDS = { redis = "redis-benchmark" }
+
+local function lacks(program)
+  return program and os.execute("command -v " .. program .. " >/dev/null") ~= 0
+end
 
 describe("bench/run.lua", function()
   for case, names in pairs(CASES) do
     it("measures " .. case .. " and tells everything about it in one line each", function()
+      if lacks(NEEDS[case]) then return pending("this machine cannot: no " .. NEEDS[case]) end
       local output, status = run("--tiny " .. case)
       assert.equal(0, status, output)
       for _, name in ipairs(names) do
@@ -41,6 +50,15 @@ describe("bench/run.lua", function()
       assert.is_truthy(output:find "%d+ targets met, %d+ missed\n$")
     end)
   end
+
+  it("says why it skips what this machine cannot measure", function()
+    local luajit = io.popen("command -v luajit"):read()
+    local pipe = io.popen("PATH=/nowhere " .. luajit .. " bench/run.lua --tiny redis 2>&1")
+    local output = pipe:read "*a"
+    pipe:close()
+    assert.matches("^redis%-hits%-50: skipped, redis%-server is not installed\n", output)
+    assert.matches("\n0 targets met, 0 missed\n$", output)
+  end)
 
   it("says when it knows no case of that name", function()
     local output, status = run("--tiny nonsense")

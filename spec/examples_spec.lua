@@ -40,10 +40,12 @@ local function cells_of(output)
   return rows
 end
 
-local function has_dpkg()
-  local _, status = run "command -v dpkg-query"
+local function has(program)
+  local _, status = run("command -v " .. program)
   return status == 0
 end
+
+local function has_dpkg() return has "dpkg-query" end
 
 for _, program in ipairs { "luajit", "perigee" } do
   describe("with " .. program .. ", the example", function()
@@ -83,6 +85,24 @@ for _, program in ipairs { "luajit", "perigee" } do
       for _, suffix in ipairs { "", "-wal", "-shm" } do os.remove(file .. suffix) end
     end)
 
+    it("06-redis loads each price once for two processes, until one forgets it", function()
+      if not has "redis-server" then return pending "this machine cannot: no redis-server" end
+      local output, status = run_example(program, "06-redis.lua")
+      assert.equal("first: loading the price of tea\nfirst: tea costs 3, from load\n"
+        .. "first: loading the price of coffee\nfirst: coffee costs 6, from load\n"
+        .. "second: tea costs 3, from remote\nsecond: coffee costs 6, from remote\n"
+        .. "second: tea has a new price\n"
+        .. "first: loading the price of tea\nfirst: tea costs 3, from load\n", output)
+      assert.equal(0, status)
+    end)
+
+    it("06-redis says what it lacks, and does not fail, where there is no redis-server", function()
+      local path = run(("command -v %s"):format(program)):gsub("%s+$", "")
+      local output, status = run("PATH=/nowhere " .. path .. " examples/06-redis.lua")
+      assert.equal("this example needs a Redis server: redis-server is not installed\n", output)
+      assert.equal(0, status)
+    end)
+
     it("demo makes the same requests three times, of real processes", function()
       if not has_dpkg() then return pending "this machine cannot: it has no dpkg-query" end
       local output, status = run_example(program, "demo.lua", "--requests 120")
@@ -109,6 +129,21 @@ for _, program in ipairs { "luajit", "perigee" } do
       assert.same({ 1000 }, rows["right answers"])
       assert.same({ 1 }, rows["loads"])
       assert.same({ 1, 1, 1 }, rows["requests"])
+    end)
+
+    it("demo shows two processes that share a cache through Redis", function()
+      if not has_dpkg() then return pending "this machine cannot: it has no dpkg-query" end
+      if not has "redis-server" then return pending "this machine cannot: no redis-server" end
+      local output, status = run_example(program, "demo.lua", "--requests 1")
+      assert.equal(0, status, output)
+      local here, there = output:match "found in Redis +(%d+) +(%d+)"
+      assert.equal("0", here, output)
+      local asked = output:match "process asks for the same (%d+) packages"
+      assert.equal(asked, there, output)
+      assert.matches("dpkg%-query started by it +" .. asked .. " +0\n", output)
+      local forgotten, held = output:match "here, (%d+) of (%d+)\n"
+      assert.is_true(tonumber(held) > 0, output)
+      assert.equal(held, forgotten)
     end)
 
     it("demo says what is missing, and fails, where there is no dpkg-query", function()

@@ -152,6 +152,10 @@ local SEEN_THROUGH = {
   ["csrc/disk/job.c"] = "spec/disk/worker_spec.lua",
   ["csrc/disk/rows.c"] = "spec/disk/worker_spec.lua",
   ["csrc/core/reclaim.c"] = "spec/core/store_spec.lua",
+  ["csrc/rt/address.c"] = "spec/rt/redis_spec.lua",
+  ["csrc/rt/inbox.c"] = "spec/rt/redis_spec.lua",
+  ["csrc/rt/outbox.c"] = "spec/rt/redis_spec.lua",
+  ["csrc/rt/reply.c"] = "spec/rt/redis_spec.lua",
   ["csrc/core/wheel.c"] = "spec/core/store_spec.lua",
 }
 

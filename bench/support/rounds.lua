@@ -22,10 +22,20 @@ local function seconds(run, n)
   return clock.cpu() - began
 end
 
+-- What the one before has left to collect is not this one's.
+local function wall_seconds(run, n)
+  collectgarbage()
+  local began = clock.wall()
+  run(n)
+  return clock.wall() - began
+end
+
 -- Nanoseconds per operation of one round.
 local function time(contender, n)
   local operations = math.ceil(contender.operations or n)
   local around = contender.around
+  if contender.seconds then return contender.seconds(operations) / operations * 1e9 end
+  if contender.on_wall then return wall_seconds(contender.run, operations) / operations * 1e9 end
   local took = around and around(seconds, contender.run, operations)
     or seconds(contender.run, operations)
   return took / operations * 1e9
@@ -34,7 +44,8 @@ end
 --- Times each contender in every round, in alternating order.
 -- @tparam table contenders list of `{ name =, run = function(n), operations = nil, around = nil }`:
 --   `run` does `n` operations, or `operations` of them; `around(timed, ...)` may call
---   `timed(...)` somewhere else and returns what it returns
+--   `timed(...)` somewhere else and returns what it returns. With `on_wall` the time on the wall
+--   counts, for what waits; `seconds(n)` in place of `run` says itself how long it took
 -- @tparam number n operations of a round
 -- @tparam number count rounds
 -- @treturn table nanoseconds per operation: a list by contender's name

@@ -3,6 +3,8 @@
  *   bytes   left ......... at ......... command_at ......... size ......... capacity
  *           written        to be written,   being made         free
  *                          whole commands
+ *
+ * What is to be written moves to the front when more than half has left.
  */
 #include "rt/outbox.h"
 
@@ -40,7 +42,14 @@ static void add_count(perigee_outbox *outbox, char what, uint32_t count) {
   add(outbox, at, (size_t)(text + sizeof text - at));
 }
 
+static void move_to_front(perigee_outbox *outbox) {
+  outbox->size -= outbox->at;
+  memmove(outbox->bytes, outbox->bytes + outbox->at, outbox->size);
+  outbox->at = 0;
+}
+
 void perigee_outbox_begin(perigee_outbox *outbox, uint32_t arguments, int is_refused) {
+  if (outbox->at > outbox->size / 2) move_to_front(outbox);
   outbox->command_at = outbox->size;
   outbox->is_broken = is_refused;
   add_count(outbox, '*', arguments);

@@ -121,33 +121,6 @@ static void fail(perigee_redis *redis, const char *why) {
   update_expectation(redis);
 }
 
-/* Writing. */
-
-static void write_out(perigee_redis *redis) {
-  perigee_outbox *outbox = &redis->outbox;
-  while (perigee_outbox_waiting(outbox)) {
-    ssize_t n = send(redis->fd, outbox->bytes + outbox->at, perigee_outbox_waiting(outbox),
-                     MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-      ev_io_start(perigee_loop_ev(redis->writer.loop), &redis->writable);
-      return;
-    }
-    if (n < 0) {
-      fail(redis, strerror(errno));
-      return;
-    }
-    perigee_outbox_leave(outbox, (uint32_t)n);
-    if (redis->written <= redis->answered) redis->silent_since = perigee_loop_now();
-  }
-  redis->written = redis->next;
-}
-
-static void before_wait(perigee_loop_writer *writer) {
-  perigee_redis *redis = (perigee_redis *)writer;
-  if (redis->state == PERIGEE_REDIS_OPEN && !ev_is_active(&redis->writable)) write_out(redis);
-}
-
 /* Reading. */
 
 static int is_message(const perigee_redis *redis, const perigee_reply *reply) {
@@ -163,8 +136,9 @@ static void take_reply(perigee_redis *redis, perigee_reply *reply) {
     return;
   }
   if (redis->answered == redis->next) {
+    int is_error = reply->kind == PERIGEE_REPLY_ERROR;
+    fail(redis, is_error ? reply->text : "the server said something that nobody had asked for");
     perigee_reply_free(reply);
-    fail(redis, "the server said something that nobody had asked");
     return;
   }
   request *asked = request_of(redis, redis->answered++);
@@ -211,6 +185,35 @@ static void on_readable(struct ev_loop *ev, ev_io *io, int events) {
   (void)ev;
   (void)events;
   read_in(io->data);
+}
+
+/* Writing. */
+
+static void write_out(perigee_redis *redis) {
+  perigee_outbox *outbox = &redis->outbox;
+  while (perigee_outbox_waiting(outbox)) {
+    ssize_t n = send(redis->fd, outbox->bytes + outbox->at, perigee_outbox_waiting(outbox),
+                     MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      ev_io_start(perigee_loop_ev(redis->writer.loop), &redis->writable);
+      return;
+    }
+    if (n < 0) { /* what the other side said before it went may tell more */
+      int error = errno;
+      read_in(redis);
+      fail(redis, strerror(error));
+      return;
+    }
+    perigee_outbox_leave(outbox, (uint32_t)n);
+    if (redis->written <= redis->answered) redis->silent_since = perigee_loop_now();
+  }
+  redis->written = redis->next;
+}
+
+static void before_wait(perigee_loop_writer *writer) {
+  perigee_redis *redis = (perigee_redis *)writer;
+  if (redis->state == PERIGEE_REDIS_OPEN && !ev_is_active(&redis->writable)) write_out(redis);
 }
 
 /* Connecting. */
@@ -386,6 +389,10 @@ PERIGEE_API void perigee_redis_listen(perigee_redis *redis) {
 
 PERIGEE_API const perigee_reply *perigee_redis_message(perigee_redis *redis) {
   return perigee_inbox_take(&redis->inbox);
+}
+
+PERIGEE_API void perigee_redis_write(perigee_redis *redis) {
+  before_wait(&redis->writer);
 }
 
 PERIGEE_API void perigee_redis_flush(perigee_redis *redis) {

@@ -92,7 +92,9 @@ void perigee_redis_release(perigee_redis *redis, double request);
 void perigee_redis_listen(perigee_redis *redis);
 const perigee_reply *perigee_redis_message(perigee_redis *redis);
 
-/* perigee_redis_flush: writes what it can at once, reads what is there; for plain code. */
+/* perigee_redis_write: writes what it can at once, rather than when the loop is about to wait.
+ * perigee_redis_flush: and reads what is there; for plain code. */
+void perigee_redis_write(perigee_redis *redis);
 void perigee_redis_flush(perigee_redis *redis);
 
 double perigee_redis_waiting(const perigee_redis *redis); /* requests */

@@ -91,8 +91,11 @@ local function why_not_buffer(value)
   return why_not(value, why_not_buffer_scalar, why_not_buffer_keys, {}, 0)
 end
 
+local SHORT = 0x20 -- a string of n bytes, n < 192, is this + n, and its bytes
+
 local function buffer_codec()
   local buffer = require "string.buffer"
+  local spare = false -- for reading; nobody has it twice, as a finalizer may read meanwhile
   return {
     id = "b",
     encode = function(value)
@@ -112,10 +115,16 @@ local function buffer_codec()
       return true
     end,
     read = function(bytes, length)
+      if length > 0 and length <= 192 and bytes[0] == SHORT + length - 1 then
+        return true, ffi.string(bytes + 1, length - 1)
+      end
       local wrong = C.perigee_serialized_check(bytes, length)
       if wrong ~= nil then return false, ffi.string(wrong) end
-      local source = buffer.new():set(bytes, length)
-      return pcall(source.decode, source)
+      local source = spare or buffer.new()
+      spare = false
+      local ok, value = pcall(source.decode, source:set(bytes, length))
+      spare = source:reset()
+      return ok, value
     end,
   }
 end
@@ -181,7 +190,7 @@ end
 
 --- Makes a codec: `id`, one byte; `encode(value)` -> bytes, or nil and why not; `decode(bytes)` ->
 -- true and the value, or false and why not; `write(value, out)` appends to a `string.buffer`;
--- `read(pointer, length)`. None of them ever raises.
+-- `read(pointer to uint8_t, length)`. None of them ever raises.
 -- @tparam string where the function that got the option
 -- @tparam string|table given what option `codec` says; checked before
 -- @tparam number level as for `error`, counted from the caller

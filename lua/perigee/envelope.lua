@@ -27,6 +27,7 @@ local tags_face = require "perigee.tags"
 local _M = {}
 
 local MAGIC, VERSION = "PE", 1
+local MAGIC_1, MAGIC_2 = MAGIC:byte(1, 2)
 local HAS_KEY, HAS_TAGS, IS_NIL, IS_BOXED = 1, 2, 4, 8
 local KNOWN_FLAGS = 15
 local HEAD, CHECKSUM = 13, 8
@@ -35,7 +36,7 @@ local LENGTH_MAX = 2 ^ 24 -- of a key, and of tags
 local little = ffi.abi "le"
 assert(little, "perigee: envelopes are not made for big-endian machines")
 
-local pointer = ffi.typeof "const uint8_t *"
+local pointer, chars = ffi.typeof "const uint8_t *", ffi.typeof "const char *"
 local lengths, checksums = ffi.typeof "uint32_t[1]", ffi.typeof "uint64_t[1]"
 local doubles = ffi.typeof "double[1]"
 
@@ -79,28 +80,26 @@ local function decode_value(codec, flags, bytes, length)
   return true, value
 end
 
--- The parts of what was sealed: key, tags, value, deadline; or nil and why not.
-local function read(self, bytes, last)
+-- What was sealed: deadline, value, tags, key; or nil and why not.
+local function read_body(self, bytes, last)
   local flags = bytes[3]
   if flags > KNOWN_FLAGS then return nil, "flags of a later version" end
   if bytes[4] ~= self.id then return nil, "made by another codec" end
-  local entry, at = { deadline = read_number(doubles, bytes + 5) }, HEAD
-  if entry.deadline ~= entry.deadline then return nil, "its deadline is no number" end
+  local deadline, at, key, tags = read_number(doubles, bytes + 5), HEAD, nil, nil
+  if deadline ~= deadline then return nil, "its deadline is no number" end
   if bit.band(flags, HAS_KEY) ~= 0 then
-    entry.key, at = text_at(bytes, at, last)
-    if not entry.key then return nil, "its key is cut off" end
+    key, at = text_at(bytes, at, last)
+    if not key then return nil, "its key is cut off" end
   end
   if bit.band(flags, HAS_TAGS) ~= 0 then
-    local text
+    local text, ok
     text, at = text_at(bytes, at, last)
-    local ok, tags = tag_codec.decode(text or "")
+    ok, tags = tag_codec.decode(text or "")
     if not ok or not tags_face.LIST[2](tags) then return nil, "its tags do not decode" end
-    entry.tags = tags
   end
   local ok, value = decode_value(self.codec, flags, bytes + at, last - at)
   if not ok then return nil, value end
-  entry.value = value
-  return entry
+  return deadline, value, tags, key
 end
 
 --- Makes what seals and opens envelopes.
@@ -115,6 +114,7 @@ function _M.new(where, opts, level)
     max_bytes = opts.max_value_bytes or 2 ^ 26,
     write = _M.write,
     seal = _M.seal,
+    read = _M.read,
     open = _M.open,
   }
   self.id = self.codec.id:byte()
@@ -183,32 +183,47 @@ function _M.seal(self, place, value, deadline, tags, key)
   return out:tostring()
 end
 
---- Opens an envelope.
+--- Reads an envelope in memory.
 -- @tparam table self from `new`
--- @tparam string|cdata place what it was stored under
+-- @tparam cdata place what it was stored under: a pointer to char
+-- @tparam number place_length its bytes
+-- @tparam cdata bytes from anywhere: a pointer to uint8_t
+-- @tparam number length how many
+-- @treturn number|nil deadline
+-- @return the value, or why it does not open
+-- @treturn table|nil its tags
+-- @treturn string|nil the whole key, if it travelled under a hash
+function _M.read(self, place, place_length, bytes, length)
+  local coded = self.verify and mac.SIZE or 0
+  local last = length - coded - CHECKSUM
+  if last < HEAD then return nil, "too short" end
+  if last > self.max_bytes + 2 * LENGTH_MAX then return nil, "too long" end
+  if bytes[0] ~= MAGIC_1 or bytes[1] ~= MAGIC_2 then return nil, "not an envelope" end
+  if bytes[2] ~= VERSION then return nil, "of another version" end
+  if self.verify and not self.verify(signed(place, place_length, ffi.string(bytes, length - coded)),
+    ffi.string(bytes + length - coded, coded)) then
+    return nil, "not signed with this secret, for this place"
+  end
+  if C.perigee_checksum(place, place_length, ffi.cast(chars, bytes), last)
+    ~= read_number(checksums, bytes + last) then
+    return nil, "damaged"
+  end
+  return read_body(self, bytes, last)
+end
+
+--- Opens an envelope: as `read`, of a string or of memory.
+-- @tparam table self from `new`
+-- @tparam string|cdata place what it was stored under: from elsewhere it does not open
 -- @tparam string|cdata bytes from anywhere
 -- @tparam[opt] number place_length how many bytes, if they are pointers
 -- @tparam[opt] number length the same
 -- @treturn table|nil `value`, `deadline`, and if there are: `tags`, `key`
 -- @treturn string|nil why it does not open
 function _M.open(self, place, bytes, place_length, length)
-  place_length, length = place_length or #place, length or #bytes
-  bytes = ffi.cast(pointer, bytes)
-  local coded = self.verify and mac.SIZE or 0
-  local last = length - coded - CHECKSUM
-  if last < HEAD then return nil, "too short" end
-  if last > self.max_bytes + 2 * LENGTH_MAX then return nil, "too long" end
-  if ffi.string(bytes, 2) ~= MAGIC then return nil, "not an envelope" end
-  if bytes[2] ~= VERSION then return nil, "of another version" end
-  if self.verify and not self.verify(signed(place, place_length, ffi.string(bytes, length - coded)),
-    ffi.string(bytes + length - coded, coded)) then
-    return nil, "not signed with this secret, for this place"
-  end
-  if C.perigee_checksum(place, place_length, ffi.cast("const char *", bytes), last)
-    ~= read_number(checksums, bytes + last) then
-    return nil, "damaged"
-  end
-  return read(self, bytes, last)
+  local deadline, value, tags, key = _M.read(self, ffi.cast(chars, place), place_length or #place,
+    ffi.cast(pointer, bytes), length or #bytes)
+  if not deadline then return nil, value end
+  return { deadline = deadline, value = value, tags = tags, key = key }
 end
 
 return _M

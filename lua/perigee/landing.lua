@@ -12,7 +12,7 @@
 --     shared                     whether anybody but the caller that began it may hold the record
 --     found                      "remote": a lower level had it; "miss": nobody had, and no loader
 --     is_fresh                   whether no level may be asked
---     seen, item, token          what `perigee.remote` read before, and its lease
+--     seen, token, session       what `perigee.remote` read before, its lease, and whose load it is
 -- @module perigee.landing
 
 local context = require "perigee.context"
@@ -198,8 +198,26 @@ function _M.land(record, now, ok, value, err, hints)
   if cache.store.queued > 0 then cache.store:tell() end
 end
 
+local function land_now(record, ...)
+  _M.land(record, context.port.now(), ...)
+end
+
+--- Calls the loader of a load, and lands it.
+-- @tparam table record the load
+function _M.call(record)
+  if record.cache.remote then record.since = context.port.now() end -- asking it was no loading
+  land_now(record, pcall(record.loader, record.key))
+end
+
+--- Ends a load with what went wrong.
+-- @tparam table record the load
+-- @param err as if the loader had raised it
+function _M.fail(record, err)
+  land_now(record, false, err)
+end
+
 local function abandon(record)
-  _M.land(record, context.port.now(), false, "cancelled")
+  _M.fail(record, "cancelled")
 end
 
 -- Records that nobody but their own callers ever held, for the next loads.
@@ -210,7 +228,7 @@ local function new_record()
     id = 0, outer = 0, cache = false, key = false, loader = false, spec = false, began = 0,
     since = 0, done = false, ok = false, value = nil, err = nil, outdated = false,
     in_place = false, shared = false, abandon = abandon,
-    found = false, is_fresh = false, seen = false, item = false, token = false,
+    found = false, is_fresh = false, seen = false, token = false, session = nil,
   }
 end
 
@@ -221,7 +239,7 @@ function _M.reuse(record)
   record.value, record.err, record.outdated = nil, nil, false
   record.done, record.ok = false, false
   record.found, record.is_fresh = false, false
-  record.seen, record.item, record.token = false, false, false
+  record.seen, record.token, record.session = false, false, nil
   if spare_count == SPARE_MAX then return end
   spare_count = spare_count + 1
   spare[spare_count] = record

@@ -15,35 +15,10 @@ local count, land, reuse = landing.count, landing.land, landing.reuse
 
 local _M = {}
 
-local function land_now(record, ...)
-  land(record, context.port.now(), ...)
-end
-
-local function call_loader(record)
-  land_now(record, pcall(record.loader, record.key))
-end
-
-local function call_loader_of_one(records)
-  records[1].since = context.port.now()
-  call_loader(records[1])
-end
-
--- Asks the second level first.
-local function run_below(record, remote)
-  local ok, err = pcall(remote.run, remote, { record }, record.loader and call_loader_of_one or nil)
-  if not ok then land_now(record, false, err) end
-end
-
-local function run(record)
-  local remote = record.cache.remote
-  if remote then return run_below(record, remote) end
-  call_loader(record)
-end
-
 --- Gives a load up that took longer than `load_timeout`.
 -- @tparam table record the load
 function _M.give_up(record)
-  land_now(record, true, nil, "timeout")
+  land(record, context.port.now(), true, nil, "timeout")
 end
 
 -- Plain code can wait for plain code in vain only: a load that was begun further up this stack goes
@@ -87,7 +62,7 @@ function _M.start(cache, key, loader, spec)
   local record = landing.record(cache, key, loader, spec, context.port.now())
   local s, n = identity(key)
   flight.begin(record, s, n, 0)
-  flight.start(record, run)
+  if cache.remote then cache.remote:start(record) else flight.start(record, landing.call) end
   return record
 end
 

@@ -11,6 +11,8 @@
 local C = require("perigee.lib").core
 local context = require "perigee.context"
 local events = require "perigee.events"
+local flight = require "perigee.flight"
+local gathering_face = require "perigee.gathering"
 local hearing = require "perigee.hearing"
 local landing = require "perigee.landing"
 local log = require "perigee.log"
@@ -18,6 +20,7 @@ local options = require "perigee.options"
 local redis = require "perigee.tier.redis"
 local runtime = require "perigee.runtime"
 local spaces = require "perigee.spaces"
+local trip_face = require "perigee.tier.trip"
 local users = require "perigee.tier.users"
 local write_behind = require "perigee.write_behind"
 
@@ -63,6 +66,11 @@ local function warn_once(self, counter, said)
   self.warned[counter] = true
   log.warn(("%s: %s (this is said once; see the metric %s)"):format(self.cache:describe(), said,
     counter))
+end
+
+-- The name of the space that a load's key is in.
+local function space_name(self, record)
+  return record.cache.space == 0 and "" or spaces.name_of(self.cache, record.cache.space) or ""
 end
 
 -- Writing ------------------------------------------------------------------------------------
@@ -123,7 +131,7 @@ end
 --- Gives a lease back.
 -- @tparam table record the load that it was for
 function _M:release(record)
-  self.writes:push { kind = "release", space = record.item.space, key = record.key,
+  self.writes:push { kind = "release", space = space_name(self, record), key = record.key,
     token = record.token }
   record.token = false
 end
@@ -139,7 +147,8 @@ function _M:after_load(record, keep, ttl, tags)
   local cache, began, version = record.cache, record.began, record.cache.version
   tags = tags and #tags > 0 and tags or nil
   self.writes:push {
-    kind = "fill", space = record.item.space, key = record.key, value = record.value, tags = tags,
+    kind = "fill", space = space_name(self, record), key = record.key, value = record.value,
+    tags = tags,
     seen = record.seen, token = record.token, deadline = deadline_of(ttl),
     is_dead = function()
       return cache.version ~= version or tags and not cache.store:may_keep(tags, began)
@@ -150,116 +159,97 @@ end
 
 -- Reading ------------------------------------------------------------------------------------
 
-local function space_name(self, record)
-  return record.cache.space == 0 and "" or spaces.name_of(self.cache, record.cache.space) or ""
-end
-
--- Asks the second level by `how(share, items)`; each record gets `item`, and `seen` if it may be
--- filled there. Returns whether there is an answer.
-local function ask(self, records, items, how)
-  local called, ok, err = pcall(how, self.share, items, self.single_load)
-  if not called and ok == "cancelled" then error(ok, 0) end
-  if not called then ok, err = nil, ok end
-  if not ok then
-    note_error(self, tostring(err))
+-- What was learned of a load: true when that ended it.
+local function learn(self, record, trip, i)
+  local own_tags = trip.own_tags[i]
+  record.seen, record.token = trip.seen[i], trip.tokens[i]
+  if trip.refused[i] then
+    warn_once(self, "remote_refused", ("an entry of the remote cache cannot be used: %s (key %s)")
+      :format(trip.refused[i], tostring(record.key)))
+  end
+  if record.is_fresh then return false end
+  if not trip.found[i] or own_tags and self.writes:owes_tags() then
+    count(self, "remote_misses")
     return false
   end
-  self.ailing = false
-  for i, record in ipairs(records) do
-    local item = items[i]
-    record.item, record.seen, record.token = item, item.seen, item.token or false
-    if item.refused then
-      warn_once(self, "remote_refused", ("an entry of the remote cache cannot be used: %s (key %s)")
-        :format(item.refused, tostring(record.key)))
-    end
-  end
+  count(self, "remote_hits")
+  if record.token then self:release(record) end
+  landing.land_found(record, trip.values[i], trip.lefts[i], own_tags or nil)
   return true
 end
 
--- Lands a load with the entry that was found for it, if there is one.
-local function land_found(self, record)
-  local entry = record.item.entry
-  if not entry or entry.tags and self.writes:owes_tags() then return false end
-  local left = (entry.deadline - C.perigee_clock_wall_ms(runtime.clock)) / 1000
-  if left <= 0 then return false end
-  count(self, "remote_hits")
-  if record.token then self:release(record) end
-  landing.land_found(record, entry.value, left, entry.tags)
-  return true
+-- Asks for some loads by `how(share, trip)`. Returns the trip, if there is an answer.
+local function ask(self, records, how)
+  local trip = trip_face.new()
+  for _, record in ipairs(records) do
+    trip_face.add(trip, space_name(self, record), record.key, record.spec and record.spec.tags)
+  end
+  local called, ok, err = pcall(how, self.share, trip, self.single_load)
+  if not called and ok == "cancelled" then error(ok, 0) end
+  if not called then ok, err = nil, ok end
+  if ok then
+    self.ailing = false
+    return trip
+  end
+  note_error(self, tostring(err))
 end
 
 -- Reads entries, lands what is found. Returns the loads that are left, and those among them that
 -- the second level has nothing for, and would take.
 local function read(self, records)
-  local asked, items, left, absent = {}, {}, {}, {}
+  local asked, left, absent = {}, {}, {}
   for _, record in ipairs(records) do
-    local space = space_name(self, record)
-    if self.writes:is_level(space, record.key) then
-      asked[#asked + 1] = record
-      items[#items + 1] = { space = space, key = record.key,
-        tags = record.spec and record.spec.tags or nil }
-    else
-      left[#left + 1] = record
-    end
+    local list = self.writes:is_level(space_name(self, record), record.key) and asked or left
+    list[#list + 1] = record
   end
-  local answered = #asked > 0 and ask(self, asked, items, self.share.read)
-  for _, record in ipairs(asked) do
-    if record.is_fresh then
+  local trip = #asked > 0 and ask(self, asked, self.share.read)
+  for i, record in ipairs(asked) do
+    if not trip and not record.is_fresh then count(self, "remote_misses") end
+    if not trip or not learn(self, record, trip, i) then
       left[#left + 1] = record
-    elseif not answered or not land_found(self, record) then
-      count(self, "remote_misses")
-      left[#left + 1] = record
-      if answered then absent[#absent + 1] = record end
+      if trip and not record.is_fresh then absent[#absent + 1] = record end
     end
   end
   return left, absent
 end
 
--- Tries to become the one process that loads. Returns the loads that are ours, and those that
--- others have; what is there by now is landed.
-local function take_leases(self, records)
-  local items, ours, others = {}, {}, {}
-  for i, record in ipairs(records) do items[i] = record.item end
-  if not ask(self, records, items, self.share.lease) then return records, others end
-  for _, record in ipairs(records) do
-    if not land_found(self, record) then
-      local list = record.token and ours or others
+-- Those who have waited for one holder of the lease as long as a lease lasts wait no more.
+local function is_patient(self, record, holder, patience)
+  local now, seen = context.port.now(), patience[record]
+  if not seen or seen.holder ~= holder then
+    seen = { holder = holder, ends = now + self.single_load }
+    patience[record] = seen
+  end
+  return now < seen.ends
+end
+
+-- Tries to become the one process that loads. Returns the loads that are to be run here, and those
+-- that others have; what is there by now is landed.
+local function take_leases(self, records, patience)
+  local trip = ask(self, records, self.share.lease)
+  if not trip then return records, {} end
+  local ours, others = {}, {}
+  for i, record in ipairs(records) do
+    if not learn(self, record, trip, i) then
+      local waits = not record.token and is_patient(self, record, trip.holders[i], patience)
+      local list = waits and others or ours
       list[#list + 1] = record
     end
   end
   return ours, others
 end
 
--- Those who have waited for one holder of the lease as long as a lease lasts wait no more.
-local function sort_by_patience(self, records, patience)
-  local now, waiting, impatient = context.port.now(), {}, {}
-  for _, record in ipairs(records) do
-    local seen = patience[record]
-    if not seen or seen.holder ~= record.item.holder then
-      seen = { holder = record.item.holder, ends = now + self.single_load }
-      patience[record] = seen
-    end
-    local list = now < seen.ends and waiting or impatient
-    list[#list + 1] = record
-  end
-  return waiting, impatient
-end
-
 -- One load among all processes: those whose lease we get are loaded here, the others waited for.
 local function lead(self, records, load)
   local patience, pause, port = {}, LOOK_FIRST_S, context.port
   while #records > 0 do
-    local ours, others = take_leases(self, records)
+    local ours, others = take_leases(self, records, patience)
     if #ours > 0 then load(ours) end
-    local waiting, impatient = sort_by_patience(self, others, patience)
-    if #impatient > 0 then load(impatient) end
-    records = waiting
-    local ticket = #records > 0 and port.can_wait()
-    if not ticket then break end
+    local ticket = #others > 0 and port.can_wait()
+    if not ticket then return load(others) end
     port.park(ticket, pause)
-    pause = math.min(pause * 1.5, LOOK_LAST_S)
+    pause, records = math.min(pause * 1.5, LOOK_LAST_S), others
   end
-  if #records > 0 then load(records) end
 end
 
 local function without(records, some)
@@ -284,7 +274,87 @@ function _M:run(records, load)
   if not self.single_load or not self.share.lease then absent = {} end
   local own = without(left, absent)
   if #own > 0 then load(own) end
-  lead(self, absent, load)
+  if #absent > 0 then lead(self, absent, load) end
+end
+
+-- One load at a time -------------------------------------------------------------------------
+
+local function load_one(records)
+  if records[1] then landing.call(records[1]) end
+end
+
+-- The work of a load that is not gathered.
+local function run_one(record)
+  local self = record.cache.remote
+  local ok, err = pcall(self.run, self, { record }, record.loader and load_one or nil)
+  if not ok then landing.fail(record, err) end
+end
+
+-- The work of a load that was, and that the second level has nothing for.
+local function lead_one(record)
+  local self = record.cache.remote
+  local ok, err = pcall(lead, self, { record }, load_one)
+  if not ok then landing.fail(record, err) end
+end
+
+-- Starts the work of a load that was gathered, as if whoever asked first had started it.
+local function start(record, work)
+  local session = context.session
+  context.session = record.session
+  flight.start(record, work)
+  context.session = session
+end
+
+--- What the second level said to loads that were gathered: see `perigee.gathering`.
+-- @tparam table trip what it said, with the loads as `records`
+function _M:answered(trip)
+  self.ailing = false
+  local records = trip.records
+  for i = 1, trip.n do
+    local record = records[i]
+    records[i] = false
+    if not record.done and not learn(self, record, trip, i) then
+      if not record.loader then
+        landing.land_absent(record)
+      else
+        start(record, self.single_load and lead_one or landing.call)
+      end
+    end
+  end
+end
+
+--- It said nothing.
+-- @tparam table trip the loads, as `records`
+-- @param why
+function _M:unanswered(trip, why)
+  local records = trip.records
+  if why ~= "cancelled" then note_error(self, tostring(why)) end
+  for i = 1, trip.n do
+    local record = records[i]
+    records[i] = false
+    if record.done then
+      count(self, "remote_misses")
+    elseif why == "cancelled" then
+      landing.fail(record, why)
+    elseif record.loader then
+      count(self, "remote_misses")
+      start(record, landing.call)
+    else
+      count(self, "remote_misses")
+      landing.land_absent(record)
+    end
+  end
+end
+
+--- Starts a load of one key: it asks the second level first.
+-- @tparam table record the load
+function _M:start(record)
+  local gathering, space = self.gathering, space_name(self, record)
+  if gathering and not record.is_fresh and context.port.name ~= "none"
+    and self.writes:is_quiet(space, record.key) then
+    return gathering:add(record, space)
+  end
+  flight.start(record, run_one)
 end
 
 -- Life ---------------------------------------------------------------------------------------
@@ -324,6 +394,7 @@ function _M.attach(cache, backend, opts, level)
         .. "and stays in memory only: %s"):format(tostring(key), why))
     end,
   })
+  self.gathering = share.send and gathering_face.new(self) or false
   hearing.listen(cache, share, function() count(self, "remote_notices") end,
     function() self.writes:settle() end)
   cache.remote = self

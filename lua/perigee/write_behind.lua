@@ -214,6 +214,18 @@ function _M:flush()
   return not op or wait_for(self, op)
 end
 
+local function is_under_way(self, space, key)
+  return self.wide > 0 or self.keys[space] and self.keys[space][key] or false
+end
+
+--- Whether what is there of a key is as new as our own writes.
+-- @tparam string space name of its space
+-- @param key the key
+-- @treturn boolean
+function _M:is_quiet(space, key)
+  return not self.has_debts and not is_under_way(self, space, key)
+end
+
 --- Whether what is there of a key is as new as our own writes. Waits for those that are on their
 -- way: else a reader could take up what a write is about to replace, and nobody would tell him.
 -- @tparam string space name of its space
@@ -221,11 +233,8 @@ end
 -- @treturn boolean
 function _M:is_level(space, key)
   self:settle_in_time()
-  local function is_under_way()
-    return self.wide > 0 or self.keys[space] and self.keys[space][key]
-  end
-  if is_under_way() then self:flush() end
-  return not is_under_way() and not self:owes(space, key)
+  if is_under_way(self, space, key) then self:flush() end
+  return not is_under_way(self, space, key) and not self:owes(space, key)
 end
 
 return _M

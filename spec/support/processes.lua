@@ -27,11 +27,20 @@ function _M.descriptor_of(file)
   return ffi.C.fileno(file)
 end
 
+local function state_of(pid)
+  local stat = read(("/proc/%d/stat"):format(pid))
+  return stat and stat:match "^%d+ %(.*%) (%a)"
+end
+
 --- True while a process of this number runs (a zombie does not).
 function _M.is_running(pid)
-  local stat = read(("/proc/%d/stat"):format(pid))
-  local state = stat and stat:match "^%d+ %(.*%) (%a)"
+  local state = state_of(pid)
   return state ~= nil and state ~= "Z" and state ~= "X"
+end
+
+--- True while a signal has stopped it.
+function _M.is_stopped(pid)
+  return state_of(pid) == "T"
 end
 
 --- How many children of this process are zombies.

@@ -3,6 +3,7 @@
 -- on a loopback port if asked), and stopped by its process id.
 local ffi = require "ffi"
 local perigee = require "perigee"
+local processes = require "spec.support.processes"
 
 ffi.cdef [[
 int kill(int pid, int sig);
@@ -34,10 +35,6 @@ local function wait_until(what, seconds, condition)
   error(what .. " did not happen within " .. seconds .. " s")
 end
 
-local function is_alive(pid)
-  return ffi.C.kill(pid, 0) == 0
-end
-
 -- Starts the process; whatever it held before is gone.
 function Server:start()
   local command = { "redis-server", "--daemonize", "yes", "--save", "''", "--appendonly", "no",
@@ -45,7 +42,8 @@ function Server:start()
     "--unixsocket", quote(self.unix), "--port", self.port or 0, "--bind", "127.0.0.1" }
   for _, argument in ipairs(self.arguments) do command[#command + 1] = quote(argument) end
   os.remove(self.folder .. "/pid")
-  assert(os.execute(table.concat(command, " ") .. " >/dev/null") == 0, "redis-server does not start")
+  local ended = os.execute(table.concat(command, " ") .. " >/dev/null")
+  assert(ended == 0, "redis-server does not start")
   wait_until("the start of redis-server", 5, function()
     return output_of("redis-cli -s " .. quote(self.unix) .. " ping"):find "PONG"
       or output_of("redis-cli -s " .. quote(self.unix) .. " ping"):find "NOAUTH"
@@ -61,9 +59,9 @@ end
 function Server:stop(signal)
   if not running[self] then return end
   running[self] = nil
-  ffi.C.kill(self.pid, CONT)
   ffi.C.kill(self.pid, signal or TERM)
-  wait_until("the end of redis-server", 5, function() return not is_alive(self.pid) end)
+  if signal ~= KILL then ffi.C.kill(self.pid, CONT) end
+  wait_until("the end of redis-server", 5, function() return not processes.is_running(self.pid) end)
 end
 
 function Server:kill() self:stop(KILL) end
@@ -75,7 +73,11 @@ function Server:restart()
 end
 
 --- It keeps its connections, and says nothing more; and goes on.
-function Server:pause() ffi.C.kill(self.pid, STOP) end
+function Server:pause()
+  ffi.C.kill(self.pid, STOP)
+  wait_until("the pause of redis-server", 5, function() return processes.is_stopped(self.pid) end)
+end
+
 function Server:resume() ffi.C.kill(self.pid, CONT) end
 
 --- What redis-cli says to a command, given as arguments.

@@ -11,6 +11,8 @@
 --
 -- - `client:open()` -> true, or nil and why not; connects if need be, and waits for it
 -- - `client:ask(commands)` -> replies, or nil and why not: a list of lists of strings; waits
+-- - `client:send(commands)` and `client:receive(request)`: the same in two steps
+-- - `client:begin(arguments)` and so on: one command without any table
 -- - `client:look()`: takes in what came without being asked for; never waits
 -- - `client.on_notice(key)`: somebody else changed a key under `client.watches`; nil: all of them
 -- - `client.on_lost()`: what others change may have gone unheard
@@ -23,22 +25,21 @@
 local ffi = require "ffi"
 
 local context = require "perigee.context"
-local exec = require "perigee.exec"
+local hello = require "perigee.client.redis_hello"
 local latch = require "perigee.latch"
 local lib = require "perigee.lib"
 local runtime = require "perigee.runtime"
 local scheduler = require "perigee.runtime.scheduler"
+local wire = require "perigee.client.redis_wire"
 
 local C, core = lib.rt, lib.core
 
-local _M = { NULL = {} }
+local _M = { NULL = wire.NULL }
 local mt = { __index = _M, __name = "perigee.client.redis_ev" }
 
-local NULL = _M.NULL
-local CHANNEL = "__redis__:invalidate"
+local TEXT, LIST = C.PERIGEE_REPLY_TEXT, C.PERIGEE_REPLY_LIST
 local FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5
 local PING_S = 1
-local BYTES_MAX = 128 * 1024 * 1024 -- of commands that wait
 
 local clients = setmetatable({}, { __mode = "k" })
 
@@ -62,158 +63,6 @@ function _M.new(opts, watches)
   return self
 end
 
--- Replies -----------------------------------------------------------------------------------
-
-local TEXT, LIST, NUMBER = C.PERIGEE_REPLY_TEXT, C.PERIGEE_REPLY_LIST, C.PERIGEE_REPLY_NUMBER
-local ERROR, STATUS = C.PERIGEE_REPLY_ERROR, C.PERIGEE_REPLY_STATUS
-
-local function to_lua(reply)
-  local kind = reply.kind
-  if kind == TEXT or kind == STATUS then return ffi.string(reply.text, reply.length) end
-  if kind == NUMBER then return reply.number end
-  if kind == ERROR then return { err = ffi.string(reply.text, reply.length) } end
-  if kind ~= LIST then return NULL end
-  local list = {}
-  for i = 1, reply.length do list[i] = to_lua(reply.elements[i - 1]) end
-  return list
-end
-
--- Connections -------------------------------------------------------------------------------
-
-local function send(connection, command)
-  C.perigee_redis_begin(connection, #command)
-  for i = 1, #command do C.perigee_redis_argument(connection, command[i], #command[i]) end
-  return C.perigee_redis_submit(connection, 0)
-end
-
-local function failure_of(connection)
-  if C.perigee_redis_state(connection) == C.PERIGEE_REDIS_FAILED then
-    return ffi.string(C.perigee_redis_error(connection))
-  end
-  return "too much is waiting"
-end
-
-local function release(connection, first, last)
-  for number = first, last do C.perigee_redis_release(connection, number) end
-end
-
--- Waits until the last of some requests has its reply, `deadline` at most: true, or why not.
-local function wait_for(connection, number, deadline, port)
-  while true do
-    local state = C.perigee_redis_check(connection, number)
-    if state == C.PERIGEE_REQUEST_ANSWERED then return true end
-    if state == C.PERIGEE_REQUEST_FAILED then return false, failure_of(connection) end
-    local left = deadline - port.now()
-    if left <= 0 then return false, "timeout" end
-    local ticket, why = port.can_wait()
-    if not ticket then return false, why end
-    C.perigee_redis_retarget(connection, number, ticket)
-    port.park(ticket, left)
-  end
-end
-
--- Sends commands, waits for their replies.
-local function converse(connection, commands, timeout)
-  local port, first, last = context.port, 0, 0
-  for i = 1, #commands do
-    last = send(connection, commands[i])
-    if i == 1 then first = last end
-    if last == 0 then
-      if first > 0 then release(connection, first, first + i - 2) end
-      return nil, failure_of(connection)
-    end
-  end
-  local waited, ok, why = pcall(wait_for, connection, last, port.now() + timeout, port)
-  if not waited or not ok then
-    release(connection, first, last)
-    if not waited then error(ok, 0) end
-    return nil, why
-  end
-  local replies = {}
-  for i = 1, #commands do
-    replies[i] = to_lua(C.perigee_redis_reply(connection, first + i - 1))
-  end
-  release(connection, first, last)
-  return replies
-end
-
--- Ends a connection. It is freed when nobody looks at it any more.
-local function close(connection, why)
-  if connection then C.perigee_redis_close(connection, why) end
-end
-
--- The addresses of a host. Names are asked of the system's own resolver, in a process.
-local function addresses_of(opts)
-  if opts.unix then return { opts.unix }, 0 end
-  local host = opts.host or "127.0.0.1"
-  if host:find "^%d+%.%d+%.%d+%.%d+$" or host:find(":", 1, true) then return { host }, opts.port end
-  local done, err = exec { "getent", "ahosts", host, timeout = opts.connect_timeout }
-  if not done then return nil, err end
-  local list = {}
-  for address in done.stdout:gmatch "([^\n%s]+)%s+STREAM" do list[#list + 1] = address end
-  if #list == 0 then return nil, ("cannot resolve %q"):format(host) end
-  return list, opts.port
-end
-
-local function connect_to(self, address, port_number, deadline)
-  local port = context.port
-  local connection = C.perigee_redis_connect(self.loop, address, port_number, BYTES_MAX)
-  if connection == nil then return nil, "out of memory" end
-  connection = ffi.gc(connection, C.perigee_redis_free)
-  while C.perigee_redis_state(connection) == C.PERIGEE_REDIS_CONNECTING do
-    local left = deadline - port.now()
-    local ticket, why = port.can_wait()
-    if left <= 0 or not ticket then
-      close(connection, "given up")
-      return nil, why or "timeout while connecting"
-    end
-    C.perigee_redis_await(connection, ticket)
-    port.park(ticket, left)
-  end
-  if C.perigee_redis_state(connection) == C.PERIGEE_REDIS_OPEN then return connection end
-  return nil, failure_of(connection)
-end
-
-local function connect_to_any(self, addresses, port_number, deadline)
-  local connection, why
-  for _, address in ipairs(addresses) do
-    connection, why = connect_to(self, address, port_number, deadline)
-    if connection then return connection end
-  end
-  return nil, why
-end
-
-local function auth_of(opts)
-  if not opts.password then return nil end
-  if opts.username then return { "AUTH", opts.username, opts.password } end
-  return { "AUTH", opts.password }
-end
-
--- Says what has to be said first. Returns the replies; any error among them is ours, and the end.
-local function greet(connection, commands, deadline)
-  local replies, why = converse(connection, commands, math.max(0, deadline - context.port.now()))
-  for _, reply in ipairs(replies or {}) do
-    why = why or type(reply) == "table" and reply.err
-  end
-  if not why then return replies end
-  close(connection, why)
-  return nil, why
-end
-
--- The connection that listens, and its number at the server.
-local function open_ears(self, addresses, port_number, deadline)
-  local ears, why = connect_to_any(self, addresses, port_number, deadline)
-  if not ears then return nil, why end
-  local auth = auth_of(self.opts)
-  local hello = { { "CLIENT", "ID" }, { "SUBSCRIBE", CHANNEL } }
-  if auth then table.insert(hello, 1, auth) end
-  C.perigee_redis_listen(ears)
-  local replies
-  replies, why = greet(ears, hello, deadline)
-  if not replies then return nil, why end
-  return ears, replies[#replies - 1]
-end
-
 -- Takes the reply to TIME: seconds, and microseconds of the next one.
 local function read_time(self, reply)
   if type(reply) ~= "table" then return end
@@ -222,45 +71,7 @@ local function read_time(self, reply)
   self.ahead_ms = seconds * 1000 + micros / 1000 - core.perigee_clock_wall_ms(runtime.clock)
 end
 
-local function open_data(self, addresses, port_number, deadline, listener)
-  local data, why = connect_to_any(self, addresses, port_number, deadline)
-  if not data then return nil, why end
-  local hello = { { "TIME" } }
-  if (self.opts.db or 0) > 0 then
-    table.insert(hello, 1, { "SELECT", tostring(self.opts.db) })
-  end
-  local auth = auth_of(self.opts)
-  if auth then table.insert(hello, 1, auth) end
-  local at_time = #hello
-  if listener then
-    hello[#hello + 1] = { "CLIENT", "TRACKING", "ON", "REDIRECT", ("%d"):format(listener), "BCAST",
-      "PREFIX", self.watches, "NOLOOP" }
-  end
-  local replies
-  replies, why = greet(data, hello, deadline)
-  if not replies then return nil, why end
-  read_time(self, replies[at_time])
-  return data
-end
-
-local function connect(self)
-  self.loop = scheduler.world().loop
-  local deadline = context.port.now() + self.opts.connect_timeout
-  local addresses, port_number = addresses_of(self.opts)
-  if not addresses then return nil, port_number end
-  local ears, listener = false, nil
-  if self.opts.coherence then
-    ears, listener = open_ears(self, addresses, port_number, deadline)
-    if not ears then return nil, listener end
-  end
-  local data, why = open_data(self, addresses, port_number, deadline, listener)
-  if not data then
-    close(ears, why)
-    return nil, why
-  end
-  self.data, self.ears = data, ears
-  return true
-end
+-- Opening and going down -----------------------------------------------------------------------
 
 local function pause_of(failures)
   local pause = math.min(LAST_PAUSE_S, FIRST_PAUSE_S * 2 ^ math.min(failures - 1, 10))
@@ -274,20 +85,24 @@ local function go_down(self, why)
   self.state, self.err, self.data, self.ears, self.pings = "down", why, false, false, false
   self.failures = self.failures + 1
   self.retry_at = context.port.now() + pause_of(self.failures)
-  close(data, why)
-  close(ears, why)
+  hello.close(data, why)
+  hello.close(ears, why)
   if was_open then self.on_lost(why) end
 end
 
-local function finish_connecting(self, called, ok, why)
+local function finish_connecting(self, called, made, why)
   local connecting = self.connecting
+  if called and made then
+    self.data, self.ears, self.loop = made.data, made.ears, made.loop
+    read_time(self, made.time)
+  end
   if self.state == "closed" then
     self:close()
-  elseif called and ok then
+  elseif called and made then
     self.state, self.err, self.failures = "open", false, 0
     self.ping_at = context.port.now() + PING_S
   else
-    go_down(self, not called and tostring(ok) or why)
+    go_down(self, not called and tostring(made) or why)
   end
   self.connecting = false
   if self.state == "open" then self.on_open() end
@@ -295,7 +110,7 @@ local function finish_connecting(self, called, ok, why)
 end
 
 local function connect_work(self)
-  finish_connecting(self, pcall(connect, self))
+  finish_connecting(self, pcall(hello.connect, self.opts, self.watches))
 end
 
 local function start_connecting(self)
@@ -330,6 +145,17 @@ function _M:open()
   return nil, self.err or "down"
 end
 
+-- Asking ---------------------------------------------------------------------------------------
+
+-- An answer did not come: if the other side is silent, nobody else shall wait for it.
+local function judge(self, connection, why)
+  if self.data ~= connection then return end
+  if C.perigee_redis_state(connection) == C.PERIGEE_REDIS_FAILED
+    or why == "timeout" and C.perigee_redis_silence(connection) >= self.opts.timeout / 2 then
+    go_down(self, why)
+  end
+end
+
 --- Asks, and waits for the replies, `timeout` at most.
 -- @tparam table commands a list of lists of strings
 -- @treturn table|nil the replies
@@ -337,15 +163,76 @@ end
 function _M:ask(commands)
   local ok, why = self:open()
   if not ok then return nil, why end
-  local data = self.data
-  local replies
-  replies, why = converse(data, commands, self.opts.timeout)
-  if replies or self.data ~= data then return replies, why end
-  if C.perigee_redis_state(data) == C.PERIGEE_REDIS_FAILED
-    or why == "timeout" and C.perigee_redis_silence(data) >= self.opts.timeout / 2 then
-    go_down(self, why)
-  end
+  local request
+  request, why = self:send(commands)
+  if not request then return nil, why end
+  return self:receive(request)
+end
+
+--- Sends commands. Never waits.
+-- @tparam table commands a list of lists of strings
+-- @treturn table|nil the request, for `receive`, which must follow
+-- @treturn string|nil why they are not on their way
+function _M:send(commands)
+  local connection = self.data
+  if not connection then return nil, self.err or "down" end
+  local first, why = wire.send_all(connection, commands)
+  if first then return { connection = connection, first = first, count = #commands } end
+  judge(self, connection, why)
   return nil, why
+end
+
+--- Waits for the replies to what was sent, `timeout` at most.
+-- @tparam table request from `send`
+-- @treturn table|nil the replies
+-- @treturn string|nil why there are none
+function _M:receive(request)
+  local connection = request.connection
+  local replies, why = wire.receive(connection, request.first, request.count, self.opts.timeout)
+  if not replies then judge(self, connection, why) end
+  return replies, why
+end
+
+--- Begins a command that is given by its arguments: `client.argument(connection, bytes, length)`
+-- for each, and `client.submit(connection)`, which gives the number of its request, or 0.
+-- @tparam number arguments how many
+-- @treturn cdata|nil the connection
+-- @treturn string|nil why it cannot be sent
+function _M:begin(arguments)
+  local connection = self.data
+  if not connection or self.loop ~= scheduler.world().loop then return nil, self.err or "down" end
+  if not wire.begin(connection, arguments) then return nil, "too much is waiting" end
+  return connection
+end
+
+_M.argument, _M.submit, _M.release = wire.argument, wire.submit, wire.release
+_M.text, _M.string = wire.text, wire.string
+
+--- Waits for a reply that is a list, `timeout` at most. It is there until it is given back by
+-- `client.release(connection, number)`; `client.text(reply, i)` and `client.string(reply, i)` are
+-- its elements.
+-- @tparam cdata connection from `begin`
+-- @tparam number number from `submit`
+-- @tparam number least how many elements it must have
+-- @treturn cdata|nil the reply
+-- @treturn string|nil why there is none
+function _M:reply(connection, number, least)
+  local waited, ok, why = pcall(wire.wait, connection, number, self.opts.timeout)
+  if waited and ok then
+    local reply = C.perigee_redis_reply(connection, number)
+    ok, why = wire.is_list(reply, least)
+    if ok then return reply end
+  elseif waited then
+    judge(self, connection, why)
+  end
+  wire.release(connection, number)
+  if not waited then error(ok, 0) end
+  return nil, why
+end
+
+--- Writes what was sent in this turn at once.
+function _M:write()
+  if self.data then C.perigee_redis_write(self.data) end
 end
 
 --- Gives the connections up, and makes new ones after a while.
@@ -382,13 +269,13 @@ local function ping(self, now)
   end
   if pings then
     local time = C.perigee_redis_reply(self.data, pings.data)
-    if time ~= nil then read_time(self, to_lua(time)) end
+    if time ~= nil then read_time(self, wire.to_lua(time)) end
     C.perigee_redis_release(self.data, pings.data)
     if self.ears then C.perigee_redis_release(self.ears, pings.ears) end
   end
   self.pings = {
-    data = send(self.data, { "TIME" }),
-    ears = self.ears and send(self.ears, { "PING" }) or 0,
+    data = wire.send(self.data, { "TIME" }),
+    ears = self.ears and wire.send(self.ears, { "PING" }) or 0,
   }
   return true
 end
@@ -416,7 +303,7 @@ function _M:look()
   end
   if self.state ~= "open" then return 0 end
   if is_failed(self.data) or is_failed(ears) then
-    go_down(self, is_failed(self.data) and failure_of(self.data) or failure_of(ears))
+    go_down(self, is_failed(self.data) and wire.failure_of(self.data) or wire.failure_of(ears))
   elseif not ping(self, now) then
     go_down(self, "no answer to a ping")
   end
@@ -435,13 +322,14 @@ end
 --- Ends it.
 function _M:close()
   clients[self] = nil
-  close(self.data, "closed")
-  close(self.ears, "closed")
+  hello.close(self.data, "closed")
+  hello.close(self.ears, "closed")
   self.state, self.err, self.retry_at = "closed", "closed", math.huge
   self.data, self.ears = false, false
 end
 
 runtime.on_turn(function()
+  wire.recover()
   local wanted = math.huge
   for client in next, clients do wanted = math.min(wanted, client:look()) end
   return wanted < math.huge and wanted or nil

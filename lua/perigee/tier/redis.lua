@@ -135,11 +135,14 @@ function _M:share(name, codec, fence_s, level)
     head = head,
     e = prefix .. "e" .. head, f = prefix .. "f" .. head, l = prefix .. "l" .. head,
     v = prefix .. "v" .. head, n = prefix .. "n" .. head,
+    c = prefix .. "v" .. head .. "c", g = prefix .. "v" .. head .. "g",
     id = names.new_id(),
     fence_ms = ("%d"):format(math.max(FENCE_S, fence_s) * 1000),
     envelope = envelope.new("perigee.new", { codec = codec, secret = self.opts.secret,
       max_value_bytes = self.opts.max_value_bytes }, level + 1),
-    out = buffer.new(),
+    out = buffer.new(),   -- for entries on their way out
+    place = buffer.new(), -- for places of entries that are read
+    stamped = false, stamp = false, -- the cache's version, and the stamp of it alone
     versions = versions_face.new(client, self.NULL, self.opts.coherence),
   }, share_mt)
   self.shares[name] = share
@@ -158,53 +161,71 @@ end
 
 -- Reading ------------------------------------------------------------------------------------
 
-local function take(self, items, values)
-  local ok, why = reads.take(self, items, values)
-  if not ok then return nil, why end
-  for _, item in ipairs(items) do
-    if item.entry then item.entry.deadline = item.entry.deadline - self.client.ahead_ms end
-  end
-  return true
+--- Begins to read a trip's entries, and what their fills will compare. Never waits.
+-- @tparam table trip see `perigee.tier.trip`
+-- @treturn number|nil of the request; nil: it is not on its way
+-- @treturn string|nil why not
+function Share:send(trip)
+  return reads.send(self, trip)
 end
 
---- Reads entries, and what their fills will compare.
--- @tparam table items list of `{ space =, key =, tags = }` (tags: those known beforehand); each
---   gets `entry` if there is one (`value`, `deadline`, `tags`), `refused` if there is something
---   else, and `seen`
+--- Writes at once what was sent, rather than at the end of the turn.
+function Share:write()
+  self.client:write()
+end
+
+--- Waits for what was sent.
+-- @tparam table trip the same
+-- @tparam number number of the request
+-- @treturn true|nil
+-- @treturn string|nil why there is no answer
+function Share:take(trip, number)
+  return reads.take(self, trip, number)
+end
+
+--- Reads a trip's entries: `send`, once the server is connected, and `take`.
+-- @tparam table trip see `perigee.tier.trip`
 -- @treturn true|nil
 -- @treturn string|nil why nothing could be read
-function Share:read(items)
-  local replies, why = self.client:ask { reads.command(self, items) }
-  if not replies then return nil, why end
-  return take(self, items, replies[1])
+function Share:read(trip)
+  local ok, why = self.client:open()
+  if not ok then return nil, why end
+  local number
+  number, why = reads.send(self, trip)
+  if not number then return nil, why end
+  return reads.take(self, trip, number)
 end
 
---- Takes the leases of entries, and reads them again: who has the lease and still finds no entry is
--- the only one to load it.
--- @tparam table items as for `read`; each gets `token` if the lease is ours, and `holder`:
---   something that tells one who has it from another
--- @tparam number seconds how long it lasts
+--- Takes the leases of a trip's entries, and reads them again: who has the lease and still finds
+-- no entry is the only one to load it.
+-- @tparam table trip see `perigee.tier.trip`
+-- @tparam number seconds how long they last
 -- @treturn true|nil
 -- @treturn string|nil why this is not known
-function Share:lease(items, seconds)
-  local commands, tokens = {}, {}
-  local last = reads.command(self, items)
-  for i, item in ipairs(items) do
+function Share:lease(trip, seconds)
+  local ok, why = self.client:open()
+  if not ok then return nil, why end
+  local commands, tokens, ms = {}, {}, ("%d"):format(math.max(1, seconds * 1000))
+  for i = 1, trip.n do
+    local lease = self.l .. names.place_of(trip.spaces[i], trip.keys[i])
     tokens[i] = names.fresh_version()
-    commands[2 * i - 1] = { "SET", self.l .. item.at, tokens[i], "NX", "PX",
-      ("%d"):format(seconds * 1000) }
-    commands[2 * i] = { "GET", self.l .. item.at }
+    commands[2 * i - 1] = { "SET", lease, tokens[i], "NX", "PX", ms }
+    commands[2 * i] = { "GET", lease }
   end
-  commands[#commands + 1] = last
-  local replies, why = self.client:ask(commands)
-  if not replies then return nil, why end
-  for i, item in ipairs(items) do
+  local request, number, replies
+  request, why = self.client:send(commands)
+  if not request then return nil, why end
+  number, why = reads.send(self, trip)
+  if number then ok, why = reads.take(self, trip, number) end
+  replies = self.client:receive(request) -- they came before
+  if not number or not ok or not replies then return nil, why or "timeout" end
+  for i = 1, trip.n do
     local taken, holder = replies[2 * i - 1], replies[2 * i]
-    if error_of(taken) then return nil, taken.err end
-    item.token = taken == "OK" and tokens[i] or false
-    item.holder = holder
+    why = error_of(taken) or error_of(holder)
+    if why then return nil, why end
+    trip.tokens[i], trip.holders[i] = taken == "OK" and tokens[i] or false, holder
   end
-  return take(self, items, replies[#replies])
+  return true
 end
 
 -- Writing ------------------------------------------------------------------------------------

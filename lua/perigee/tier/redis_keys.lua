@@ -11,9 +11,11 @@ local clock = require "perigee.runtime.clock"
 local place = require "perigee.tier.place"
 
 local escape = place.escape
-local PLACE_MAX = 512 -- a longer one travels as a hash
 
 local _M = {}
+
+--- Bytes of a place; a longer one travels as a hash.
+_M.PLACE_MAX = 512
 
 --- Bytes of a stamp.
 _M.STAMP = 8
@@ -50,7 +52,7 @@ end
 -- @treturn string|nil the whole of it, if that is too long to be one
 function _M.place_of(space, key)
   local at = place.of(space, key)
-  if #at <= PLACE_MAX then return at, nil end
+  if #at <= _M.PLACE_MAX then return at, nil end
   return hash_of(at), at
 end
 

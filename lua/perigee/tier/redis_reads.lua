@@ -2,11 +2,15 @@
 
 --- Reading entries of `perigee.redis`, with what their fills will compare.
 --
--- One MGET has the versions of the cache, and for each item its entry, its fence, and the versions
--- of its space and of the tags that are known beforehand. The versions of tags that only the
--- entries name follow in a second one, unless they are held.
+-- One MGET has the cache's version, and of each key its entry and its fence. Versions that entries
+-- or fills depend on beside it, of spaces and tags, follow in a second one, unless they are held.
+-- Entries are opened where the reply has them; nothing is made for one that has no tags.
 -- @module perigee.tier.redis_reads
 
+local ffi = require "ffi"
+
+local C = require("perigee.lib").core
+local clock = require "perigee.runtime.clock"
 local names = require "perigee.tier.redis_keys"
 
 local STAMP, stamp_of, version_keys = names.STAMP, names.stamp_of, names.version_keys
@@ -14,115 +18,175 @@ local STAMP, stamp_of, version_keys = names.STAMP, names.stamp_of, names.version
 local _M = {}
 
 local ABSENT = ""
+local HEAD = 2 -- replies before those of the first key
+local SHORT = names.PLACE_MAX - 2
 
---- The command that reads some items.
--- @tparam table share the cache's share
--- @tparam table items list of `{ space =, key =, tags = }`
--- @treturn table the command
-function _M.command(share, items)
-  local command = { "MGET", share.v .. "c", share.v .. "g" }
-  for _, item in ipairs(items) do
-    item.at, item.long = names.place_of(item.space, item.key)
-    item.depends = version_keys(share.v, item.space, item.tags)
-    command[#command + 1] = share.e .. item.at
-    command[#command + 1] = share.f .. item.at
-    for i = 2, #item.depends do command[#command + 1] = item.depends[i] end
+local bytes_of, chars_of = ffi.typeof "const uint8_t *", ffi.typeof "const char *"
+
+-- Puts the place of an entry behind what is in the buffer.
+local function put_place(out, trip, i)
+  local key = trip.keys[i]
+  if trip.spaces[i] == "" and type(key) == "string" and #key <= SHORT then
+    return out:put("\0s", key)
   end
-  return command
+  return out:put((names.place_of(trip.spaces[i], key)))
 end
 
--- Gives each item `bytes` and `seen`, and collects versions that are missing.
-local function sort_out(share, items, values, missing)
-  local null = share.null
-  local function value_at(i) return values[i] ~= null and values[i] or nil end
-  share.versions:saw(share.v .. "c", value_at(1))
-  local at = 3
-  for _, item in ipairs(items) do
-    local versions = { [item.depends[1]] = value_at(1) }
-    item.bytes = value_at(at)
-    item.seen = { versions = versions, tags = item.tags, fence = value_at(at + 1) or ABSENT,
-      any_tag = value_at(2) or ABSENT }
-    for i = 2, #item.depends do versions[item.depends[i]] = value_at(at + i) end
-    for _, key in ipairs(item.depends) do
-      if not versions[key] then missing[#missing + 1] = key end
-    end
-    at = at + 1 + #item.depends
+--- Sends the command that reads a trip's entries. Never waits.
+-- @tparam table share the cache's share
+-- @tparam table trip see `perigee.tier.trip`
+-- @treturn number|nil of the request; it goes on `trip.connection`
+-- @treturn string|nil why it is not on its way
+function _M.send(share, trip)
+  local client, out = share.client, share.place
+  local connection, why = client:begin(1 + HEAD + 2 * trip.n)
+  if not connection then return nil, why end
+  local argument = client.argument
+  argument(connection, "MGET", 4)
+  argument(connection, share.c, #share.c)
+  argument(connection, share.g, #share.g)
+  for i = 1, trip.n do
+    local at, length = put_place(out:reset():put(share.e), trip, i):ref()
+    argument(connection, ffi.cast(chars_of, at), length)
+    at, length = put_place(out:reset():put(share.f), trip, i):ref()
+    argument(connection, ffi.cast(chars_of, at), length)
   end
+  trip.connection = connection
+  local number = client.submit(connection)
+  if number == 0 then return nil, "too much is waiting" end
+  return number
+end
+
+-- The stamp of entries that depend on nothing but the cache's version.
+local function plain_stamp(share, version)
+  if share.stamped ~= version then
+    share.stamped = version
+    share.stamp = version and stamp_of({ share.c }, { [share.c] = version })
+  end
+  return share.stamp
+end
+
+-- What is read of one trip beside what the trip says.
+local function new_reading(share, reply)
+  local client = share.client
+  local version, any_tag = client.string(reply, 0), client.string(reply, 1)
+  share.versions:saw(share.c, version)
+  return {
+    version = version, any_tag = any_tag or ABSENT, stamp = plain_stamp(share, version),
+    now = C.perigee_clock_wall_ms(clock) + client.ahead_ms,
+    late = false, -- entries whose stamps need more versions: { i =, stamp =, keys = }
+    needed = {},  -- the names of those versions
+  }
+end
+
+-- An entry that depends on more than the cache's version.
+local function put_off(share, trip, i, stamp, reading)
+  local keys = version_keys(share.v, trip.spaces[i], trip.own_tags[i] or nil)
+  reading.late = reading.late or {}
+  reading.late[#reading.late + 1] = { i = i, stamp = stamp, keys = keys }
+  for j = 2, #keys do reading.needed[#reading.needed + 1] = keys[j] end
+end
+
+-- Opens what is there of one key.
+local function open(share, trip, i, bytes, length, reading)
+  if length < STAMP then
+    trip.refused[i] = "too short"
+    return
+  end
+  bytes = ffi.cast(bytes_of, bytes)
+  local place = put_place(share.place:reset():put(share.head), trip, i):putcdata(bytes, STAMP)
+  local at, place_length = place:ref()
+  local deadline, value, tags, key = share.envelope:read(ffi.cast(chars_of, at), place_length,
+    bytes + STAMP, length - STAMP)
+  if not deadline then
+    trip.refused[i] = value
+    return
+  end
+  if key and key ~= select(2, names.place_of(trip.spaces[i], trip.keys[i])) then
+    trip.refused[i] = "of another key"
+    return
+  end
+  local left, stamp = (deadline - reading.now) / 1000, ffi.string(bytes, STAMP)
+  if left <= 0 then return end
+  trip.values[i], trip.lefts[i], trip.own_tags[i] = value, left, tags or false
+  if tags or trip.spaces[i] ~= "" then
+    put_off(share, trip, i, stamp, reading)
+  else
+    trip.found[i] = stamp == reading.stamp
+  end
+end
+
+-- The entries whose versions were not in the reply.
+local function open_late(share, trip, reading)
+  local versions = { [share.c] = reading.version }
+  local ok, why = share.versions:read(reading.needed, versions)
+  if not ok then return nil, why end
+  for _, late in ipairs(reading.late) do
+    trip.found[late.i] = stamp_of(late.keys, versions) == late.stamp
+  end
+  return true
 end
 
 -- What a fill compares must be there before the load begins: a version that comes later may be that
 -- of a clear in between.
-local function complete(share, items, missing)
-  if #missing == 0 then return true end
-  local versions = {}
-  share.versions:forget() -- they are gone there
-  local ok, why = share.versions:ensure(missing, versions)
-  if not ok then return nil, why end
-  for _, item in ipairs(items) do
-    for _, key in ipairs(item.depends) do
-      item.seen.versions[key] = item.seen.versions[key] or versions[key]
-    end
-  end
-  return true
-end
-
--- Opens the envelopes; what is no entry of ours is told by `refused`.
-local function open_all(share, items, keys)
-  for _, item in ipairs(items) do
-    local bytes = item.bytes
-    if bytes and #bytes < STAMP then
-      item.refused = "too short"
-    elseif bytes then
-      item.stamp = bytes:sub(1, STAMP)
-      item.entry, item.refused = share.envelope:open(share.head .. item.at .. item.stamp,
-        bytes:sub(STAMP + 1))
-      if item.entry and item.long ~= nil and item.entry.key ~= item.long then
-        item.entry, item.refused = nil, "of another key"
-      end
-      if item.entry and item.entry.tags then
-        for _, key in ipairs(version_keys(share.v, item.space, item.entry.tags)) do
-          keys[#keys + 1] = key
-        end
+local function complete(share, trip, reading, fences)
+  local keys, versions = {}, { [share.c] = reading.version }
+  for i = 1, trip.n do
+    if not trip.found[i] then
+      for _, key in ipairs(version_keys(share.v, trip.spaces[i], trip.tags[i] or nil)) do
+        if not versions[key] then keys[#keys + 1] = key end
       end
     end
-    item.bytes = nil
   end
-end
-
--- An entry whose stamp is of other versions is none.
-local function check_stamps(share, items, versions)
-  for _, item in ipairs(items) do
-    local entry = item.entry
-    if entry then
-      local keys = version_keys(share.v, item.space, entry.tags)
-      local all = item.seen.versions
-      for _, key in ipairs(keys) do all[key] = all[key] or versions[key] end
-      if stamp_of(keys, all) ~= item.stamp then item.entry = nil end
-    end
-  end
-end
-
---- Gives each item what the server's reply says of it: `entry` (`value`, `deadline`, `tags`),
--- `refused`, `seen`.
--- @tparam table share the cache's share
--- @tparam table items the same as for `command`
--- @tparam table values its reply
--- @treturn true|nil
--- @treturn string|nil why there is no answer
-function _M.take(share, items, values)
-  if names.error_of(values) then return nil, values.err end
-  local missing, keys, versions = {}, {}, {}
-  for _, item in ipairs(items) do item.entry, item.refused = nil, nil end
-  sort_out(share, items, values, missing)
-  local ok, why = complete(share, items, missing)
-  if not ok then return nil, why end
-  open_all(share, items, keys)
   if #keys > 0 then
-    ok, why = share.versions:read(keys, versions)
+    local ok, why = share.versions:ensure(keys, versions)
     if not ok then return nil, why end
   end
-  check_stamps(share, items, versions)
+  for i = 1, trip.n do
+    if not trip.found[i] then
+      trip.seen[i] = { fence = fences[i], any_tag = reading.any_tag, versions = versions,
+        tags = trip.tags[i] }
+    end
+  end
   return true
+end
+
+-- Reads the reply while it is there.
+local function take_reply(share, trip, reply)
+  local client, reading, fences = share.client, new_reading(share, reply), nil
+  local text = client.text
+  for i = 1, trip.n do
+    local at = HEAD + 2 * (i - 1)
+    local bytes, length = text(reply, at)
+    trip.found[i], trip.refused[i], trip.seen[i] = false, false, false
+    if bytes then open(share, trip, i, bytes, length, reading) end
+    if not trip.found[i] then
+      fences = fences or {}
+      fences[i] = client.string(reply, at + 1) or ABSENT
+    end
+  end
+  return reading, fences
+end
+
+--- Waits for the reply to a trip, and fills in what is learned.
+-- @tparam table share the cache's share
+-- @tparam table trip the same as for `send`
+-- @tparam number number of the request
+-- @treturn true|nil
+-- @treturn string|nil why there is no answer
+function _M.take(share, trip, number)
+  local client, connection = share.client, trip.connection
+  local reply, why = client:reply(connection, number, HEAD + 2 * trip.n)
+  if not reply then return nil, why end
+  local ok, reading, fences = pcall(take_reply, share, trip, reply)
+  client.release(connection, number)
+  if not ok then error(reading, 0) end
+  if reading.late then
+    ok, why = open_late(share, trip, reading)
+    if not ok then return nil, why end
+  end
+  if not fences then return true end
+  return complete(share, trip, reading, fences)
 end
 
 return _M

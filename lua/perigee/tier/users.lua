@@ -15,7 +15,7 @@ local mt = { __index = _M, __name = "perigee.tier.users" }
 local TAGGED_MAX = 10000 -- keys whose tags are remembered
 
 --- A share of a backend.
--- @tparam table backend with the methods `get`, `set`, `delete`, `clear`, `close`
+-- @tparam table backend see `perigee.contract.remote`
 -- @treturn table the share, with the methods that `perigee.tier.redis` describes
 function _M.new(backend)
   local self = setmetatable({
@@ -32,39 +32,35 @@ function _M.new(backend)
   return self
 end
 
-local function read_one(self, item)
-  local key = listed.key_of(item.space, item.key)
-  local found, value, left = self.backend:get(key, { tags = item.tags })
+local function learn(trip, i, found, value, left)
+  trip.found[i], trip.seen[i] = found and true or false, not found and {}
+  if not found then return end
+  trip.values[i], trip.lefts[i] = listed.read_value(value), left or math.huge
+  trip.own_tags[i] = trip.tags[i]
+end
+
+local function read_one(self, trip, i)
+  local key = listed.key_of(trip.spaces[i], trip.keys[i])
+  local found, value, left = self.backend:get(key, { tags = trip.tags[i] or nil })
   if found == nil then return nil, value end
-  item.seen = {}
-  if found then
-    item.entry = { value = listed.read_value(value),
-      deadline = C.perigee_clock_wall_ms(clock) + (left or math.huge) * 1000, tags = item.tags }
-  end
+  learn(trip, i, found, value, left)
   return true
 end
 
--- `get_many(self, keys)` -> found, values, ttls left: maps by key.
-local function read_many(self, items)
+local function read_many(self, trip)
   local keys = {}
-  for i, item in ipairs(items) do keys[i] = listed.key_of(item.space, item.key) end
-  local found, values, lefts = self.backend:get_many(keys, {})
+  for i = 1, trip.n do keys[i] = listed.key_of(trip.spaces[i], trip.keys[i]) end
+  local found, values, lefts = self.backend:get_many(keys)
   if not found then return nil, values end
-  for i, item in ipairs(items) do
-    item.seen = {}
-    if found[keys[i]] then
-      local left = lefts and lefts[keys[i]] or math.huge
-      item.entry = { value = listed.read_value(values[keys[i]]),
-        deadline = C.perigee_clock_wall_ms(clock) + left * 1000, tags = item.tags }
-    end
-  end
+  for i, key in ipairs(keys) do learn(trip, i, found[key], values[key], lefts and lefts[key]) end
   return true
 end
 
-function _M:read(items)
-  if #items > 1 and self.backend.get_many then return read_many(self, items) end
-  for _, item in ipairs(items) do
-    local ok, why = read_one(self, item)
+--- Reads a trip's entries: see `perigee.tier.trip`.
+function _M:read(trip)
+  if trip.n > 1 and self.backend.get_many then return read_many(self, trip) end
+  for i = 1, trip.n do
+    local ok, why = read_one(self, trip, i)
     if not ok then return nil, why end
   end
   return true
@@ -119,28 +115,81 @@ local function write_tag(self, tag)
   return err
 end
 
+-- Writing -----------------------------------------------------------------------------------
+
+-- What a write is by now: one that is dead deletes, or does nothing.
+local function kind_of(op)
+  if op.is_dead and op.is_dead() then return op.kind == "set" and "delete" or "none" end
+  return op.kind == "fill" and "set" or op.kind
+end
+
+local function entry_of(op)
+  local left = op.deadline and (op.deadline - C.perigee_clock_wall_ms(clock)) / 1000
+  return { key = op.listed, value = listed.value_of(op.value), ttl = left < math.huge and left or nil,
+    meta = { tags = op.tags } }
+end
+
 local APPLY = {
-  set = function(self, op, key, left)
-    remember(self, key, op.tags)
-    return result_of(self.backend:set(key, listed.value_of(op.value), left, { tags = op.tags }))
+  set = function(self, op)
+    local entry = entry_of(op)
+    if entry.ttl and entry.ttl <= 0 then return result_of(self.backend:delete(op.listed)) end
+    remember(self, op.listed, op.tags)
+    return result_of(self.backend:set(entry.key, entry.value, entry.ttl, entry.meta))
   end,
-  delete = function(self, _, key) return result_of(self.backend:delete(key)) end,
+  delete = function(self, op) return result_of(self.backend:delete(op.listed)) end,
   clear = function(self) return result_of(self.backend:clear()) end,
   tag = function(self, op) return write_tag(self, op.tag) end,
   release = function() end,
+  none = function() end,
 }
-APPLY.fill = APPLY.set
 
-function _M:apply(ops)
+-- Many at once, where the backend has a method for that.
+local MANY = {
+  set = function(self, ops)
+    local entries = {}
+    for i, op in ipairs(ops) do
+      remember(self, op.listed, op.tags)
+      entries[i] = entry_of(op)
+    end
+    return result_of(self.backend:set_many(entries))
+  end,
+  delete = function(self, ops)
+    local keys = {}
+    for i, op in ipairs(ops) do keys[i] = op.listed end
+    return result_of(self.backend:delete_many(keys))
+  end,
+}
+
+local function apply_run(self, kind, ops)
+  local called, err
+  if #ops > 1 then
+    called, err = pcall(MANY[kind], self, ops)
+  else
+    called, err = pcall(APPLY[kind], self, ops[1])
+  end
   for _, op in ipairs(ops) do
-    local dead = op.is_dead and op.is_dead()
-    local kind = dead and (op.kind == "set" and "delete" or "release") or op.kind
-    local key = op.key ~= nil and listed.key_of(op.space, op.key) or nil
-    local left = op.deadline and (op.deadline - C.perigee_clock_wall_ms(clock)) / 1000
-    if left == math.huge then left = nil end
-    local called, err = pcall(APPLY[kind], self, op, key, left)
     if not called or err then op.err = tostring(err) end
     op.stored = op.err == nil
+  end
+end
+
+-- Whether the next write may go together with those before it.
+local function goes_along(self, kind, op)
+  return (kind == "set" or kind == "delete") and self.backend[kind .. "_many"] ~= nil
+    and kind_of(op) == kind
+end
+
+function _M:apply(ops)
+  local i = 1
+  while i <= #ops do
+    local kind, run = kind_of(ops[i]), {}
+    repeat
+      local op = ops[i]
+      if op.key ~= nil then op.listed = listed.key_of(op.space, op.key) end
+      run[#run + 1] = op
+      i = i + 1
+    until i > #ops or not goes_along(self, kind, ops[i])
+    apply_run(self, kind, run)
   end
   return true
 end

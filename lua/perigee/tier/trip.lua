@@ -1,0 +1,56 @@
+-- SPDX-License-Identifier: MIT
+
+--- One reading of many entries from a second level: what is asked, and what is learned of each.
+-- Lists by number rather than a table for each entry, and used again: nothing is made per entry.
+--
+-- Asked, for each `i` in 1 .. `n`:
+--
+--     spaces[i], keys[i]   whose entry; the space is "" for the direct API
+--     tags[i]              tags that are known beforehand, or false
+--
+-- Learned:
+--
+--     found[i]             whether there is an entry; then:
+--     values[i], lefts[i]  its value, and how many seconds it has left
+--     own_tags[i]          its tags, or false
+--     refused[i]           false, or why what is there cannot be used
+--     seen[i]              if nothing was found: what a fill by `Share:apply` is to compare
+--     tokens[i]            after `Share:lease`: our lease, or false
+--     holders[i]           and something that tells its holder from another
+-- @module perigee.tier.trip
+
+local _M = {}
+
+--- An empty trip.
+-- @treturn table
+function _M.new()
+  return { n = 0, spaces = {}, keys = {}, tags = {}, found = {}, values = {}, lefts = {},
+    own_tags = {}, refused = {}, seen = {}, tokens = {}, holders = {} }
+end
+
+--- Asks for one entry more.
+-- @tparam table trip from `new`
+-- @tparam string space name of its space
+-- @tparam string|number|boolean key its key
+-- @tparam table|nil tags those known beforehand
+-- @treturn number its number
+function _M.add(trip, space, key, tags)
+  local i = trip.n + 1
+  trip.n = i
+  trip.spaces[i], trip.keys[i], trip.tags[i] = space, key, tags or false
+  trip.found[i], trip.values[i], trip.lefts[i], trip.own_tags[i] = false, false, 0, false
+  trip.refused[i], trip.seen[i], trip.tokens[i], trip.holders[i] = false, false, false, false
+  return i
+end
+
+--- Empties a trip.
+-- @tparam table trip from `new`
+function _M.clear(trip)
+  for i = 1, trip.n do
+    trip.keys[i], trip.values[i], trip.tags[i], trip.own_tags[i] = false, false, false, false
+    trip.seen[i] = false
+  end
+  trip.n = 0
+end
+
+return _M
