@@ -55,10 +55,16 @@ void perigee_outbox_begin(perigee_outbox *outbox, uint32_t arguments, int is_ref
   add_count(outbox, '*', arguments);
 }
 
-void perigee_outbox_argument(perigee_outbox *outbox, const char *bytes, uint32_t length) {
-  add_count(outbox, '$', length);
-  add(outbox, bytes, length);
+void perigee_outbox_joined(perigee_outbox *outbox, const char *head, uint32_t head_length,
+                           const char *rest, uint32_t rest_length) {
+  add_count(outbox, '$', head_length + rest_length);
+  add(outbox, head, head_length);
+  add(outbox, rest, rest_length);
   add(outbox, "\r\n", 2);
+}
+
+void perigee_outbox_argument(perigee_outbox *outbox, const char *bytes, uint32_t length) {
+  perigee_outbox_joined(outbox, bytes, length, "", 0);
 }
 
 void perigee_outbox_take_back(perigee_outbox *outbox) {

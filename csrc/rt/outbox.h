@@ -21,6 +21,8 @@ void perigee_outbox_fini(perigee_outbox *outbox);
  * memory is out), it has to be taken back. */
 void perigee_outbox_begin(perigee_outbox *outbox, uint32_t arguments, int is_refused);
 void perigee_outbox_argument(perigee_outbox *outbox, const char *bytes, uint32_t length);
+void perigee_outbox_joined(perigee_outbox *outbox, const char *head, uint32_t head_length,
+                           const char *rest, uint32_t rest_length); /* one, in two pieces */
 void perigee_outbox_take_back(perigee_outbox *outbox);
 
 /* perigee_outbox_waiting: the bytes from `at` on. perigee_outbox_leave: so many of them have left. */

@@ -328,6 +328,11 @@ PERIGEE_API void perigee_redis_argument(perigee_redis *redis, const char *bytes,
   perigee_outbox_argument(&redis->outbox, bytes, length);
 }
 
+PERIGEE_API void perigee_redis_joined(perigee_redis *redis, const char *head, uint32_t head_length,
+                                      const char *rest, uint32_t rest_length) {
+  perigee_outbox_joined(&redis->outbox, head, head_length, rest, rest_length);
+}
+
 static int make_request(perigee_redis *redis) {
   if (redis->next - redis->first < redis->capacity) return 0;
   uint32_t capacity = redis->capacity * 2;

@@ -76,6 +76,8 @@ void perigee_redis_await(perigee_redis *redis, double ticket);
  * woken by its reply. */
 void perigee_redis_begin(perigee_redis *redis, int32_t arguments);
 void perigee_redis_argument(perigee_redis *redis, const char *bytes, uint32_t length);
+void perigee_redis_joined(perigee_redis *redis, const char *head, uint32_t head_length,
+                          const char *rest, uint32_t rest_length); /* one argument, in two pieces */
 double perigee_redis_submit(perigee_redis *redis, double ticket);
 
 /* perigee_redis_retarget: the request's ticket, from now on; fired at once if it waits no more. */

@@ -8,10 +8,15 @@
 #include <hiredis/hiredis.h>
 #include <string.h>
 
-enum { ELEMENTS_MAX = 1 << 20 }; /* of one list: what we ask for is far below */
+enum {
+  ELEMENTS_MAX = 1 << 20, /* of one list: what we ask for is far below */
+  BUFFER_KEPT = 1 << 20,  /* a larger one is given back when it is empty */
+};
+
+static const perigee_reply nil = {.kind = PERIGEE_REPLY_NIL}; /* all of them: most fences are */
 
 void perigee_reply_free(perigee_reply *reply) {
-  if (!reply) return;
+  if (!reply || reply == &nil) return;
   if (reply->kind == PERIGEE_REPLY_LIST)
     for (uint32_t i = 0; i < reply->length; i++)
       perigee_reply_free((perigee_reply *)(uintptr_t)reply->elements[i]);
@@ -36,10 +41,12 @@ static void *create_string(const redisReadTask *task, char *text, size_t length)
   int32_t kind = task->type == REDIS_REPLY_ERROR    ? PERIGEE_REPLY_ERROR
                  : task->type == REDIS_REPLY_STATUS ? PERIGEE_REPLY_STATUS
                                                     : PERIGEE_REPLY_TEXT;
-  perigee_reply *reply = new_reply(kind, length + 1);
+  perigee_reply *reply = perigee_alloc(sizeof *reply + length + 1);
   if (!reply) return NULL;
+  *reply = (perigee_reply){.kind = kind};
   char *copy = (char *)(reply + 1);
   memcpy(copy, text, length);
+  copy[length] = 0;
   reply->text = copy;
   reply->length = (uint32_t)length;
   return attached(task, reply);
@@ -71,7 +78,7 @@ static void *create_number(const redisReadTask *task, long long number) {
 }
 
 static void *create_nil(const redisReadTask *task) {
-  return attached(task, new_reply(PERIGEE_REPLY_NIL, 0));
+  return attached(task, (perigee_reply *)(uintptr_t)&nil);
 }
 
 /* What the reader gives up half-way has elements that were never made: they are NULL. */
@@ -85,5 +92,7 @@ struct redisReader *perigee_reply_reader(void) {
                                                 .createInteger = create_number,
                                                 .createNil = create_nil,
                                                 .freeObject = free_object};
-  return redisReaderCreateWithFunctions(&functions);
+  redisReader *reader = redisReaderCreateWithFunctions(&functions);
+  if (reader) reader->maxbuf = BUFFER_KEPT;
+  return reader;
 }

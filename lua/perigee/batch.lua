@@ -249,15 +249,30 @@ local function begin_all(cache, missing, spec, values, sources)
   return waiting
 end
 
-local function collect(waiting, spec, values, errors, sources)
-  local port = context.port
+-- How one key alone is loaded: starter and loader.
+local function alone(spec)
+  if spec.loader or spec.batch_loader == _M.NONE then return load.start, spec.loader end
+  return _M.start, spec.batch_loader
+end
+
+-- What a load that was waited for means to the caller.
+local function result_of(cache, record, spec, source, arrived)
+  if not load.is_old_for(record, source, arrived) then
+    return load.outcome(record, source, spec.use_cache ~= false)
+  end
+  local starter, loader = alone(spec)
+  return load.through(cache, record.key, nil, starter, loader, spec, arrived)
+end
+
+local function collect(cache, waiting, spec, values, sources, arrived)
+  local port, errors = context.port, nil
   local deadline = port.now() + (spec.timeout or math.huge)
   for i = 1, #waiting do
     local record = waiting[i]
     local key = record.key
     local value, err
     if record.done or load.wait(record, deadline - port.now()) then
-      value, err, sources[key] = load.outcome(record, sources[key], spec.use_cache ~= false)
+      value, err, sources[key] = result_of(cache, record, spec, sources[key], arrived)
     else
       err = "timeout"
     end
@@ -285,8 +300,9 @@ function _M.get_many(cache, keys, spec)
   end
   local missing = from_memory(cache, keys, spec, values, sources)
   if #missing == 0 then return values, nil, sources end
+  local arrived = cache.tagged and cache.store:tag_version() or 0
   local waiting = begin_all(cache, missing, spec, values, sources)
-  return values, collect(waiting, spec, values, nil, sources), sources
+  return values, collect(cache, waiting, spec, values, sources, arrived), sources
 end
 
 return _M

@@ -60,18 +60,7 @@ function _M.new(opts)
   opts = opts or {}
   options.argument("perigee.new", "opts", kinds.list, opts, 2)
   options.check("perigee.new", opts, NEW, 2)
-  if (opts.maxweight == nil) ~= (opts.weigh == nil) then
-    error("perigee.new: options \"maxweight\" and \"weigh\" go together", 2)
-  end
-  if opts.single_load and not opts.remote_cache then
-    error("perigee.new: option \"single_load\" goes with option \"remote_cache\"", 2)
-  end
-  for _, tier in ipairs { "backup", "remote_cache" } do
-    if opts[tier] and not opts.name then
-      error(("perigee.new: option %q needs option \"name\": the entries are kept under it")
-        :format(tier), 2)
-    end
-  end
+  settings.check_together(opts, 2)
   local swr, sie = opts.stale_while_revalidate or 0, opts.stale_if_error or 0
   local self = setmetatable({
     number = flight.new_number(),
@@ -250,13 +239,15 @@ local function check_set(where, opts)
   return opts.ttl, opts.tags, opts.write_remote ~= false
 end
 
+-- Writes an entry here and, if `send`, there; `send` is "more" when others follow at once.
 local function write(self, key, value, ttl, list, send)
   fence(self, key)
   if list and #list > 0 then self.tagged = true else list = nil end
   ttl = ttl or lifetime_of(self, value, false, nil)
   keep(self, key, value, ttl, list, true)
   if not self.remote or not send then return end
-  if ttl then self.remote:set("", key, value, ttl, list) else self.remote:delete("", key) end
+  if not ttl then return self.remote:delete("", key) end
+  self.remote:set("", key, value, ttl, list, send == "more")
 end
 
 --- Stores a value.
@@ -298,7 +289,8 @@ function _M:set_many(map, opts)
   options.argument("cache:set_many", "map", { "a table of values by key", kinds.list[2] }, map, 2)
   local ttl, list, send = check_set("cache:set_many", opts)
   for key in pairs(map) do check_key("cache:set_many", key) end
-  for key, value in pairs(map) do write(self, key, value, ttl, list, send) end
+  for key, value in pairs(map) do write(self, key, value, ttl, list, send and "more") end
+  if self.remote then self.remote.writes:start() end
   tell(self)
   return true
 end
@@ -438,6 +430,7 @@ function _M:close()
   self.store:clear()
   self.store:reclaim()
   metrics.forget(self)
+  for method in next, _M do self[method] = nil end -- those that copy, or look first
   self.describe = function() return name end
   setmetatable(self, closed_mt)
 end

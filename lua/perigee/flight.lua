@@ -140,7 +140,7 @@ function _M.raise_cycle(record)
   error(("perigee: deadlock, a load waits for itself: %s -> %s"):format(name, name), 0)
 end
 
--- Parks until the load has landed. Results of park pass through.
+-- Waits until the load has landed. What the port returns passes through.
 local function park_on(record, timeout)
   local port = context.port
   local ticket, why = port.can_wait()
@@ -148,13 +148,13 @@ local function park_on(record, timeout)
   local waiter = C.perigee_flight_wait(registry, record.id, ticket, context.load)
   if waiter == -1 then error(deadlock_message(), 0) end
   if waiter == 0 then error("perigee: out of memory", 0) end
-  local ok, woken = pcall(port.park, ticket, timeout)
-  if ok and record.done and victims == 0 then return woken end -- woken by its end: it has left
+  local woken, raised = port.wait(ticket, timeout)
+  if not raised and record.done and victims == 0 then return woken end -- by its end: it has left
   if C.perigee_flight_leave(registry, waiter) == 1 then
     victims = victims - 1
     error(deadlock_message(), 0)
   end
-  if not ok then error(woken, 0) end
+  if raised then error(raised, 0) end
   return woken
 end
 

@@ -127,6 +127,16 @@ function _M.wait(record, patience)
   return record.done
 end
 
+--- Whether a load may have begun before a write of a tag that one who joined it came after: then
+-- its value is not for him.
+-- @tparam table record a load that is done
+-- @tparam string source `"wait"` for one who joined it
+-- @tparam number arrived version of the cache's tags when he came
+-- @treturn boolean
+function _M.is_old_for(record, source, arrived)
+  return record.outdated and source == "wait" and record.began < arrived
+end
+
 --- Gets a value from the running load of a key, or from a new one.
 -- @tparam table cache the cache
 -- @param key the key
@@ -134,9 +144,10 @@ end
 -- @tparam function starter `starter(cache, key, loader, spec)` starts a load, returns its record
 -- @tparam function loader its loader
 -- @tparam table|false spec options of the call
+-- @tparam number|nil arrived version of the cache's tags when the caller came; nil: now
 -- @return value, err, source
-function _M.through(cache, key, record, starter, loader, spec)
-  local arrived = cache.tagged and cache.store:tag_version() or 0
+function _M.through(cache, key, record, starter, loader, spec, arrived)
+  arrived = arrived or cache.tagged and cache.store:tag_version() or 0
   local counted = record == nil
   local source = "load"
   record = record or _M.joinable(cache, key)
@@ -150,11 +161,10 @@ function _M.through(cache, key, record, starter, loader, spec)
     return nil, "timeout", source
   end
   if record.found == "miss" and loader then -- it was for somebody without a loader
-    return _M.through(cache, key, nil, starter, loader, spec)
+    return _M.through(cache, key, nil, starter, loader, spec, arrived)
   end
-  if record.outdated and source == "wait" and cache.store:may_keep(record.outdated, arrived) then
-    -- It began before a write that this caller came after: not for him.
-    return _M.through(cache, key, nil, starter, loader, spec)
+  if _M.is_old_for(record, source, arrived) then -- the next one begins later than he came
+    return _M.through(cache, key, nil, starter, loader, spec, arrived)
   end
   return _M.outcome(record, source, counted)
 end

@@ -85,17 +85,18 @@ end
 -- @param value its value
 -- @tparam number ttl seconds
 -- @tparam table|nil tags its tags
-function _M:set(space, key, value, ttl, tags)
+-- @tparam boolean more whether other writes follow at once
+function _M:set(space, key, value, ttl, tags, more)
   local cache = self.cache
   local began = tags and #tags > 0 and cache.store:tag_version()
   local version = cache.version
-  self.writes:push {
+  self.writes:push({
     kind = "set", space = space, key = key, value = value, tags = tags,
     deadline = deadline_of(ttl),
     is_dead = function()
       return cache.version ~= version or began and not cache.store:may_keep(tags, began)
     end,
-  }
+  }, more)
 end
 
 --- Deletes a key there. Waits until that is known, `timeout` at most.
@@ -123,7 +124,7 @@ function _M:invalidate_tags(list)
   local op
   for i = 1, #list do
     op = { kind = "tag", tag = list[i] }
-    self.writes:push(op)
+    self.writes:push(op, i < #list)
   end
   return self.writes:confirmed(op)
 end

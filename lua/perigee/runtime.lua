@@ -11,6 +11,7 @@
 -- - `park(ticket [, timeout])` -> true when the ticket was unparked (also before the park) or is
 --   stale (a finalizer that tries to wait takes it away): the caller looks again; false after
 --   `timeout` seconds; raises the plain string `"cancelled"` in a cancelled task;
+-- - `wait(ticket [, timeout])`: the same, but returns nil and what `park` would raise;
 -- - `unpark(ticket)`: wakes it in the next turn; a stale ticket is ignored;
 -- - `spawn(fn, a, b)`: starts internal work at once, which runs until it first waits. It
 --   belongs to the outermost run, inherits `context.load` and `context.session`, and should
@@ -50,6 +51,13 @@ end
 -- work is left, nil when it does not care. It must not wait.
 function _M.on_turn(fn)
   hooks.turn[#hooks.turn + 1] = fn
+end
+
+--- Asks to be called before the loop waits, when every task that could go on has done so. It must
+-- not wait; what it spawns may.
+-- @tparam function fn
+function _M.on_wait(fn)
+  hooks.wait[#hooks.wait + 1] = fn
 end
 
 --- Asks to be called at the end of each outermost run, while what runs behind the callers' backs

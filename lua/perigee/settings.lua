@@ -36,6 +36,25 @@ _M.NEW = {
   codec = codec.KIND,
 }
 
+--- Checks the options of `perigee.new` that need others.
+-- @tparam table opts the options, each checked before
+-- @tparam number level as for `error`, counted from the caller
+-- @raise when one is missing
+function _M.check_together(opts, level)
+  if (opts.maxweight == nil) ~= (opts.weigh == nil) then
+    error("perigee.new: options \"maxweight\" and \"weigh\" go together", level + 1)
+  end
+  if opts.single_load and not opts.remote_cache then
+    error("perigee.new: option \"single_load\" goes with option \"remote_cache\"", level + 1)
+  end
+  for _, tier in ipairs { "backup", "remote_cache" } do
+    if opts[tier] and not opts.name then
+      error(("perigee.new: option %q needs option \"name\": the entries are kept under it")
+        :format(tier), level + 1)
+    end
+  end
+end
+
 --- Options of `cache:get` and its kin.
 _M.GET = {
   loader = kinds.callable,

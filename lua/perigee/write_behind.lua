@@ -153,8 +153,15 @@ local function take_some(self)
   return ops
 end
 
+local function wait_for_company()
+  local port = context.port
+  local ticket = port.name ~= "none" and port.can_wait()
+  if ticket then port.park(ticket, 0) end
+end
+
 local function work(self)
   local ok, err = pcall(function()
+    wait_for_company()
     while self.first <= self.last do
       self.current = take_some(self)
       send(self, self.current)
@@ -162,12 +169,13 @@ local function work(self)
   end)
   self.working = false
   if not ok then -- it was cut off with the run that it was in
-    for _, op in ipairs(self.current) do finish(self, op, tostring(err)) end
+    for _, op in ipairs(self.current or {}) do finish(self, op, tostring(err)) end
   end
   self.current = false
 end
 
-local function start(self)
+--- Sends what waits.
+function _M:start()
   if self.working or self.first > self.last then return end
   self.working = true
   context.port.spawn(work, self)
@@ -175,7 +183,8 @@ end
 
 --- Queues a write: see `Share:apply` of `perigee.tier.redis`.
 -- @tparam table op the write
-function _M:push(op)
+-- @tparam[opt] boolean more whether others follow at once: the last of them, or `start`, sends them
+function _M:push(op, more)
   count_op(self, op, 1)
   if self.last - self.first >= QUEUE_MAX then
     self.tell.failed "too many writes wait"
@@ -183,7 +192,7 @@ function _M:push(op)
   end
   self.last = self.last + 1
   self.queue[self.last] = op
-  start(self)
+  if not more then self:start() end
 end
 
 -- Waiting ------------------------------------------------------------------------------------
@@ -208,7 +217,7 @@ end
 --- Waits until nothing waits, `timeout` at most.
 -- @treturn boolean whether that is so
 function _M:flush()
-  start(self)
+  self:start()
   local current = self.current
   local op = self.last >= self.first and self.queue[self.last] or current and current[#current]
   return not op or wait_for(self, op)

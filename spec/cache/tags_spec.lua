@@ -244,4 +244,30 @@ describe("invalidate_tags", function()
       tasks.finish(job)
       assert.is_false(cache:contains("k"))
     end))
+
+  for how, get in pairs {
+    get = function(load) return (cache:get("k", load)) end,
+    get_many = function(load) return cache:get_many({ "k" }, { loader = load }).k end,
+  } do
+    it("gives who came after a write nothing older, whatever is written later, by " .. how,
+      tasks.virtual(function()
+        local truth = 1
+        local function load()
+          local read = truth
+          perigee.sleep(0.1)
+          return read, nil, { tags = { "mine" } } -- the tags are learned at the end
+        end
+        cache:set("another", 0, { tags = { "mine" } })
+        local first = tasks.start(get, load)
+        tasks.pass(0.02)
+        truth = 2
+        cache:invalidate_tags("mine")
+        local second = tasks.start(get, load)
+        tasks.pass(0.02)
+        cache:invalidate_tags("mine")
+        tasks.pass(1)
+        assert.equal(1, first[1])
+        assert.equal(2, second[1])
+      end))
+  end
 end)

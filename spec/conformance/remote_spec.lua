@@ -114,7 +114,7 @@ describe("a remote cache", function()
     assert.matches("does not answer", lines[1].text)
   end)
 
-  it_does("R8: when it dies, the cache goes on without; when it is back, so is the cache", function()
+  it_does("R8: when it dies, the cache goes on; when it is back, it is used again", function()
     local own = redis.start()
     local orphan = own:cache { name = "orphan" }
     orphan:set("k", 1)

@@ -64,7 +64,8 @@ local function confirm(key, version, err)
     perigee.sleep(0.02)
   else
     ask("EVAL", "if (tonumber(redis.call('GET', KEYS[1])) or 0) < tonumber(ARGV[1]) then "
-      .. "redis.call('SET', KEYS[1], ARGV[1]) end return 0", "1", "least:" .. key, tostring(version))
+      .. "redis.call('SET', KEYS[1], ARGV[1]) end return 0", "1", "least:" .. key,
+      tostring(version))
   end
 end
 

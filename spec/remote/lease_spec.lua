@@ -10,7 +10,7 @@ local tasks = require "spec.support.tasks"
 
 local eventually = redis.eventually
 
--- Waits for the word, then gets one key. The first loader says who it is; if it is to hang, it does.
+-- Waits for the word, then gets one key. The first loader says who it is; it hangs if it is to.
 local PROGRAM = [==[
 local socket, key, lease, hang, how = unpack(arg)
 local perigee = require "perigee"
@@ -33,11 +33,13 @@ perigee.run(function()
   end
   local value, err, source
   if how == "batch" then
-    local values, errors, sources = cache:get_many({ key, key .. "2" }, { batch_loader = function(keys)
+    local function load_all(keys)
       local loaded = {}
       for _, k in ipairs(keys) do loaded[k] = k == key and load() or "second" end
       return loaded
-    end })
+    end
+    local values, errors, sources = cache:get_many({ key, key .. "2" },
+      { batch_loader = load_all })
     value, err, source = values[key], errors and errors[key], sources[key]
     assert(values[key .. "2"] == "second")
   else

@@ -2,6 +2,7 @@
 --- What every runtime port must do, as specs: `describe` a runtime, then call this inside it.
 local assert = require "luassert"
 local context = require "perigee.context"
+local perigee = require "perigee"
 
 --- @tparam function it busted's
 -- @tparam function inside runs a test body under the runtime
@@ -29,6 +30,23 @@ return function(it, inside, traits)
     local before = port.now()
     assert.is_false(port.park(port.can_wait(), 0.02))
     assert.is_true(port.now() - before >= 0.0199)
+  end)
+
+  test("wait returns what park would, and what it would raise", function()
+    local port = context.port
+    assert.is_false(port.wait(port.can_wait(), 0.02))
+    local ticket = port.can_wait()
+    port.unpark(ticket)
+    assert.is_true(port.wait(ticket, 5))
+    if port.name == "none" then return end
+    local task = perigee.spawn(function()
+      local inner = context.port
+      return inner.wait(inner.can_wait(), 3600)
+    end)
+    task:cancel()
+    local woken, why = task:wait()
+    assert.is_nil(woken)
+    assert.equal("cancelled", why)
   end)
 
   test("an unpark before the park makes it return true at once", function()

@@ -182,7 +182,8 @@ describe("bytes under our keys that we did not write", function()
     logged(function()
       reopen()
       cache:get "k"
-      for _, hostile in ipairs { "\8\224\255\255\255\127", "\4\1\2\3\4\5\6\7\8", "\9", ("\8\1"):rep(100) } do
+      for _, hostile in ipairs { "\8\224\255\255\255\127", "\4\1\2\3\4\5\6\7\8", "\9",
+        ("\8\1"):rep(100) } do
         local before = collectgarbage "count"
         assert.is_nil((get_with(forge(hostile))))
         assert.is_true(collectgarbage "count" - before < 1024)
@@ -269,7 +270,8 @@ describe("clocks", function()
     cache:close()
     cache = server:cache()
     cache:get "absent"
-    cache.remote.share.client.ahead_ms = cache.remote.share.client.ahead_ms + 50000 -- ours is behind
+    client = cache.remote.share.client
+    client.ahead_ms = client.ahead_ms + 50000 -- ours is behind
     cache:get "k"
     assert.is_near(50, cache:ttl "k", 2)
   end))

@@ -194,7 +194,8 @@ function _M:receive(request)
 end
 
 --- Begins a command that is given by its arguments: `client.argument(connection, bytes, length)`
--- for each, and `client.submit(connection)`, which gives the number of its request, or 0.
+-- for each, or `client.joined` for two pieces, and `client.submit(connection)`, which gives the
+-- number of its request, or 0.
 -- @tparam number arguments how many
 -- @treturn cdata|nil the connection
 -- @treturn string|nil why it cannot be sent
@@ -205,7 +206,8 @@ function _M:begin(arguments)
   return connection
 end
 
-_M.argument, _M.submit, _M.release = wire.argument, wire.submit, wire.release
+_M.argument, _M.joined = wire.argument, wire.joined
+_M.submit, _M.release = wire.submit, wire.release
 _M.text, _M.string = wire.text, wire.string
 
 --- Waits for a reply that is a list, `timeout` at most. It is there until it is given back by

@@ -4,8 +4,8 @@
 -- we want to hear of.
 --
 -- RESP2 has no messages beside replies, so a second connection listens, and the first one asks the
--- server to tell that one (CLIENT TRACKING with REDIRECT). Tracking is switched on by the connection
--- that writes: so NOLOOP spares it the echo of its own writes.
+-- server to tell that one (CLIENT TRACKING with REDIRECT). Tracking is switched on by the
+-- connection that writes: so NOLOOP spares it the echo of its own writes.
 -- @module perigee.client.redis_hello
 
 local ffi = require "ffi"
@@ -130,8 +130,8 @@ end
 --- Connects. Waits.
 -- @tparam table opts options of `perigee.redis`
 -- @tparam string watches prefix of the keys whose changes are to be heard
--- @treturn table|nil `data`, the connection that asks; `ears`, the one that listens, or false; `time`,
---   the server's answer to TIME; `loop`, whose they are
+-- @treturn table|nil `data`, the connection that asks; `ears`, the one that listens, or false;
+--   `time`, the server's answer to TIME; `loop`, whose they are
 -- @treturn string|nil why not
 -- @raise `"cancelled"`
 function _M.connect(opts, watches)

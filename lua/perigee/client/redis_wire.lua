@@ -82,7 +82,7 @@ function _M.begin(connection, arguments)
   return true
 end
 
-_M.argument = C.perigee_redis_argument
+_M.argument, _M.joined = C.perigee_redis_argument, C.perigee_redis_joined
 
 --- Ends a command.
 -- @tparam cdata connection

@@ -2,8 +2,9 @@
 
 --- The loop of turns: what a world waits for, and when its time moves.
 --
--- A turn: report failures nobody heard of; wait for the world, no longer than the next deadline
--- and what the turn hooks asked for; move the clock; call the turn hooks; resume the tasks.
+-- A turn: report failures nobody heard of; call the wait hooks; wait for the world, no longer than
+-- the next deadline and what the turn hooks asked for; move the clock; call the turn hooks; resume
+-- the tasks.
 -- A *source* says what time is: `time()` is the precise time deadlines count in, `move(loop,
 -- wait_s)` waits that long at most, sets the shared clock and returns the time of the turn.
 -- @module perigee.runtime.driver
@@ -44,7 +45,17 @@ function _M.new_world(port, source)
   return world
 end
 
-local function call_hooks(now)
+local function call_wait_hooks(world, port)
+  local list = hooks.wait
+  context.port = world.port -- what a hook spawns may wait
+  for i = 1, #list do
+    local ok, err = pcall(list[i])
+    if not ok then failures.tell(err, "a wait hook") end
+  end
+  context.port, context.load, context.session = port, 0, nil
+end
+
+local function call_turn_hooks(now)
   local due, list = huge, hooks.turn
   for i = 1, #list do
     local ok, wish = pcall(list[i])
@@ -61,6 +72,7 @@ end
 local function turn(world, port)
   local wait = 0
   failures.report()
+  if hooks.wait[1] then call_wait_hooks(world, port) end
   if not scheduler.is_ready() then
     local deadline = scheduler.next_deadline()
     if deadline == huge and C.perigee_loop_pending(world.loop) == 0 then return false end
@@ -69,8 +81,8 @@ local function turn(world, port)
     if wait < 0 then wait = 0 end
   end
   local now = world.move(world, wait)
-  context.port = world.port -- what a hook spawns may wait
-  world.hooks_due = call_hooks(now)
+  context.port = world.port
+  world.hooks_due = call_turn_hooks(now)
   scheduler.collect(now)
   context.port, context.load, context.session = port, 0, nil
   return true

@@ -3,4 +3,4 @@
 --- What wants to be called by the loop: see `perigee.runtime`.
 -- @module perigee.runtime.hooks
 
-return { turn = {}, ending = {}, stop = {} }
+return { turn = {}, wait = {}, ending = {}, stop = {} }

@@ -21,6 +21,7 @@ local port = {
   name = "libev",
   can_wait = scheduler.can_wait,
   park = scheduler.park,
+  wait = scheduler.wait,
   unpark = scheduler.unpark,
   spawn = inside.spawn,
 }

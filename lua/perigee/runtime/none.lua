@@ -61,6 +61,12 @@ function port.park(ticket, timeout)
   return wait.unparked
 end
 
+function port.wait(ticket, timeout)
+  local ok, woken = pcall(port.park, ticket, timeout)
+  if ok then return woken end
+  return nil, woken
+end
+
 function port.unpark(ticket)
   if slot then scheduler.unpark(ticket) end
 end

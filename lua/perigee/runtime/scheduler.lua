@@ -18,6 +18,7 @@
 
 local context = require "perigee.context"
 local failures = require "perigee.runtime.failures"
+local scopes = require "perigee.runtime.scope"
 local waiters = require "perigee.runtime.waiters"
 local C = require("perigee.lib").rt
 
@@ -98,35 +99,16 @@ end
 
 -- Scopes ----------------------------------------------------------------------------------
 
-local function leave_scope(task, index)
-  local scope = task.scope
-  local count = scope.count
-  local last = scope[count]
-  scope[index] = last
-  last.index = index
-  scope[count] = nil
-  scope.count = count - 1
-  task.index = 0
-  if count == 1 and scope.waiter then
-    unpark(scope.waiter)
-    scope.waiter = false
-  end
-end
-
 local function enter_scope(task)
-  local scope = task.scope
-  local count = scope.count + 1
-  scope.count = count
-  scope[count] = task
-  task.index = count
-  if scope.closing and not task.spared then _M.cancel(task) end
+  if scopes.enter(task) and not task.spared then _M.cancel(task) end
 end
 
 -- Ending ----------------------------------------------------------------------------------
 
 local function retire(task)
   local index = task.index
-  if index > 0 then leave_scope(task, index) end
+  local waiter = index > 0 and scopes.leave(task, index)
+  if waiter then unpark(waiter) end
   if task.waiter then waiters.notify(task, unpark) end
   if task.load ~= 0 then context.moves(task.load, -1) end
 end
@@ -273,7 +255,7 @@ local function defer(task, fn, ...)
   deferred[#deferred + 1] = function()
     if task.status then return end
     context.load, context.session = load, session
-    leave_scope(task, task.index)
+    scopes.leave(task, task.index)
     start_now(task, fn, unpack(arguments, 1, n))
   end
   enter_scope(task)
@@ -313,12 +295,15 @@ end
 
 -- Parking ---------------------------------------------------------------------------------
 
---- The port's park: see the port contract in `perigee.runtime`.
-function _M.park(ticket, timeout)
+--- The port's wait: see the port contract in `perigee.runtime`.
+function _M.wait(ticket, timeout)
   local task, thread = current, current_thread
   local slot = task.slot
   if tickets[slot] ~= ticket then return true end -- a finalizer tried to wait in between
-  if task.stop then _M.raise_cancelled(task) end
+  if task.stop then
+    pcall(_M.raise_cancelled, task) -- which slows it down if it swallowed the last one
+    return nil, "cancelled"
+  end
   if early[slot] == ticket then
     tickets[slot] = after(ticket)
     return true
@@ -332,8 +317,17 @@ function _M.park(ticket, timeout)
   current, current_thread = task, thread
   context.port, context.load, context.session = port, load, session
   tickets[slot] = after(ticket)
-  if task.stop then error("cancelled", 0) end
+  if task.stop then return nil, "cancelled" end
   return unparked
+end
+
+local wait = _M.wait
+
+--- The port's park: see the port contract in `perigee.runtime`.
+function _M.park(ticket, timeout)
+  local woken, why = wait(ticket, timeout)
+  if why then error(why, 0) end
+  return woken
 end
 
 _M.unpark, _M.can_wait = unpark, can_wait

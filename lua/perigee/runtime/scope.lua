@@ -31,4 +31,32 @@ function _M.new_child(outer)
   return new(outer.root)
 end
 
+--- Adds a living task that waits.
+-- @treturn boolean whether the scope is closing
+function _M.enter(task)
+  local scope = task.scope
+  local count = scope.count + 1
+  scope.count = count
+  scope[count] = task
+  task.index = count
+  return scope.closing
+end
+
+--- Takes a task out that has ended.
+-- @treturn number|nil the ticket of who waited for the last one
+function _M.leave(task, index)
+  local scope = task.scope
+  local count, waiter = scope.count, nil
+  local last = scope[count]
+  scope[index] = last
+  last.index = index
+  scope[count] = nil
+  scope.count = count - 1
+  task.index = 0
+  if count == 1 and scope.waiter then
+    waiter, scope.waiter = scope.waiter, false
+  end
+  return waiter
+end
+
 return _M

@@ -31,6 +31,7 @@ local port = {
   name = "virtual",
   can_wait = scheduler.can_wait,
   park = scheduler.park,
+  wait = scheduler.wait,
   unpark = scheduler.unpark,
   spawn = inside.spawn,
 }

@@ -70,8 +70,8 @@ local DEFAULTS = { host = "127.0.0.1", port = 6379, db = 0, prefix = "perigee:",
 -- and then share its connections.
 -- @tparam[opt] table opts `host` ("127.0.0.1"), `port` (6379), `unix` (path of a socket, in place
 --   of both), `db` (0), `username`, `password`, `prefix` ("perigee:"), `connect_timeout` (1
---   second), `timeout` (0.25 seconds), `coherence` (true: hear of what other processes change), `secret`
---   (entries are signed with it, and others not taken), `max_value_bytes` (64 MiB)
+--   second), `timeout` (0.25 seconds), `coherence` (true: hear of what other processes change),
+--   `secret` (entries are signed with it, and others not taken), `max_value_bytes` (64 MiB)
 -- @treturn table for option `remote_cache` of `perigee.new`
 -- @raise on a mistake in the options
 function _M.new(opts)
@@ -136,6 +136,9 @@ function _M:share(name, codec, fence_s, level)
     e = prefix .. "e" .. head, f = prefix .. "f" .. head, l = prefix .. "l" .. head,
     v = prefix .. "v" .. head, n = prefix .. "n" .. head,
     c = prefix .. "v" .. head .. "c", g = prefix .. "v" .. head .. "g",
+    -- in front of a key that is a string, of the direct API
+    head_text = head .. "\0s", e_text = prefix .. "e" .. head .. "\0s",
+    f_text = prefix .. "f" .. head .. "\0s",
     id = names.new_id(),
     fence_ms = ("%d"):format(math.max(FENCE_S, fence_s) * 1000),
     envelope = envelope.new("perigee.new", { codec = codec, secret = self.opts.secret,

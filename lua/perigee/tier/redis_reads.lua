@@ -12,6 +12,7 @@ local ffi = require "ffi"
 local C = require("perigee.lib").core
 local clock = require "perigee.runtime.clock"
 local names = require "perigee.tier.redis_keys"
+local trip_face = require "perigee.tier.trip"
 
 local STAMP, stamp_of, version_keys = names.STAMP, names.stamp_of, names.version_keys
 
@@ -22,14 +23,16 @@ local HEAD = 2 -- replies before those of the first key
 local SHORT = names.PLACE_MAX - 2
 
 local bytes_of, chars_of = ffi.typeof "const uint8_t *", ffi.typeof "const char *"
+local words_of = ffi.typeof "const uint32_t *"
 
--- Puts the place of an entry behind what is in the buffer.
-local function put_place(out, trip, i)
+-- What most places are: the key as it is, behind a head that all of them have.
+local function is_plain(trip, i)
   local key = trip.keys[i]
-  if trip.spaces[i] == "" and type(key) == "string" and #key <= SHORT then
-    return out:put("\0s", key)
-  end
-  return out:put((names.place_of(trip.spaces[i], key)))
+  return trip.spaces[i] == "" and type(key) == "string" and #key <= SHORT
+end
+
+local function place_of(trip, i)
+  return (names.place_of(trip.spaces[i], trip.keys[i]))
 end
 
 --- Sends the command that reads a trip's entries. Never waits.
@@ -38,18 +41,18 @@ end
 -- @treturn number|nil of the request; it goes on `trip.connection`
 -- @treturn string|nil why it is not on its way
 function _M.send(share, trip)
-  local client, out = share.client, share.place
+  local client = share.client
   local connection, why = client:begin(1 + HEAD + 2 * trip.n)
   if not connection then return nil, why end
-  local argument = client.argument
+  local argument, joined = client.argument, client.joined
   argument(connection, "MGET", 4)
   argument(connection, share.c, #share.c)
   argument(connection, share.g, #share.g)
   for i = 1, trip.n do
-    local at, length = put_place(out:reset():put(share.e), trip, i):ref()
-    argument(connection, ffi.cast(chars_of, at), length)
-    at, length = put_place(out:reset():put(share.f), trip, i):ref()
-    argument(connection, ffi.cast(chars_of, at), length)
+    local e, f, rest = share.e_text, share.f_text, trip.keys[i]
+    if not is_plain(trip, i) then e, f, rest = share.e, share.f, place_of(trip, i) end
+    joined(connection, e, #e, rest, #rest)
+    joined(connection, f, #f, rest, #rest)
   end
   trip.connection = connection
   local number = client.submit(connection)
@@ -58,12 +61,13 @@ function _M.send(share, trip)
 end
 
 -- The stamp of entries that depend on nothing but the cache's version.
+-- Two words, which stand in `share.stamp`.
 local function plain_stamp(share, version)
   if share.stamped ~= version then
     share.stamped = version
-    share.stamp = version and stamp_of({ share.c }, { [share.c] = version })
+    share.stamp = stamp_of({ share.c }, { [share.c] = version or "" })
   end
-  return share.stamp
+  return ffi.cast(words_of, share.stamp)
 end
 
 -- What is read of one trip beside what the trip says.
@@ -94,7 +98,9 @@ local function open(share, trip, i, bytes, length, reading)
     return
   end
   bytes = ffi.cast(bytes_of, bytes)
-  local place = put_place(share.place:reset():put(share.head), trip, i):putcdata(bytes, STAMP)
+  local head, rest = share.head_text, trip.keys[i]
+  if not is_plain(trip, i) then head, rest = share.head, place_of(trip, i) end
+  local place = share.place:reset():put(head, rest):putcdata(bytes, STAMP)
   local at, place_length = place:ref()
   local deadline, value, tags, key = share.envelope:read(ffi.cast(chars_of, at), place_length,
     bytes + STAMP, length - STAMP)
@@ -106,13 +112,14 @@ local function open(share, trip, i, bytes, length, reading)
     trip.refused[i] = "of another key"
     return
   end
-  local left, stamp = (deadline - reading.now) / 1000, ffi.string(bytes, STAMP)
+  local left = (deadline - reading.now) / 1000
   if left <= 0 then return end
   trip.values[i], trip.lefts[i], trip.own_tags[i] = value, left, tags or false
   if tags or trip.spaces[i] ~= "" then
-    put_off(share, trip, i, stamp, reading)
+    put_off(share, trip, i, ffi.string(bytes, STAMP), reading)
   else
-    trip.found[i] = stamp == reading.stamp
+    local own, stamp = ffi.cast(words_of, bytes), reading.stamp
+    trip.found[i] = own[0] == stamp[0] and own[1] == stamp[1] and reading.version ~= nil
   end
 end
 
@@ -158,7 +165,7 @@ local function take_reply(share, trip, reply)
   for i = 1, trip.n do
     local at = HEAD + 2 * (i - 1)
     local bytes, length = text(reply, at)
-    trip.found[i], trip.refused[i], trip.seen[i] = false, false, false
+    trip_face.forget(trip, i)
     if bytes then open(share, trip, i, bytes, length, reading) end
     if not trip.found[i] then
       fences = fences or {}

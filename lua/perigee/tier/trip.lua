@@ -38,18 +38,21 @@ function _M.add(trip, space, key, tags)
   local i = trip.n + 1
   trip.n = i
   trip.spaces[i], trip.keys[i], trip.tags[i] = space, key, tags or false
-  trip.found[i], trip.values[i], trip.lefts[i], trip.own_tags[i] = false, false, 0, false
-  trip.refused[i], trip.seen[i], trip.tokens[i], trip.holders[i] = false, false, false, false
   return i
+end
+
+--- Nothing is known of an entry any more, or yet.
+-- @tparam table trip from `new`
+-- @tparam number i its number
+function _M.forget(trip, i)
+  trip.found[i], trip.own_tags[i], trip.refused[i], trip.seen[i] = false, false, false, false
+  trip.tokens[i] = false
 end
 
 --- Empties a trip.
 -- @tparam table trip from `new`
 function _M.clear(trip)
-  for i = 1, trip.n do
-    trip.keys[i], trip.values[i], trip.tags[i], trip.own_tags[i] = false, false, false, false
-    trip.seen[i] = false
-  end
+  for i = 1, trip.n do trip.keys[i], trip.values[i], trip.tags[i] = false, false, false end
   trip.n = 0
 end
 

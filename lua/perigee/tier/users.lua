@@ -8,6 +8,7 @@
 local C = require("perigee.lib").core
 local clock = require "perigee.runtime.clock"
 local listed = require "perigee.tier.listed"
+local trip_face = require "perigee.tier.trip"
 
 local _M = {}
 local mt = { __index = _M, __name = "perigee.tier.users" }
@@ -33,6 +34,7 @@ function _M.new(backend)
 end
 
 local function learn(trip, i, found, value, left)
+  trip_face.forget(trip, i)
   trip.found[i], trip.seen[i] = found and true or false, not found and {}
   if not found then return end
   trip.values[i], trip.lefts[i] = listed.read_value(value), left or math.huge
@@ -125,8 +127,8 @@ end
 
 local function entry_of(op)
   local left = op.deadline and (op.deadline - C.perigee_clock_wall_ms(clock)) / 1000
-  return { key = op.listed, value = listed.value_of(op.value), ttl = left < math.huge and left or nil,
-    meta = { tags = op.tags } }
+  return { key = op.listed, value = listed.value_of(op.value),
+    ttl = left < math.huge and left or nil, meta = { tags = op.tags } }
 end
 
 local APPLY = {
