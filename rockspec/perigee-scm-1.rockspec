@@ -12,6 +12,7 @@ dependencies = { "lua == 5.1" }
 external_dependencies = {
   LIBEV = { header = "ev.h" },
   SQLITE = { header = "sqlite3.h" },
+  HIREDIS = { header = "hiredis/hiredis.h" },
 }
 build = {
   type = "cmake",

@@ -112,7 +112,10 @@ end
 -- they belong to, which `size` still counts), `loads`, `load_errors`, `load_seconds`, `batches`,
 -- `batched_keys`, `evictions`, `expirations`, `bytes` (native memory). With a backup:
 -- `backup_saves`, `backup_errors`, `backup_loaded` (entries), `backup_refused` (that could not be
--- read), `backup_unsaved` (that could not be written).
+-- read), `backup_unsaved` (that could not be written). With a remote cache: `remote_hits`,
+-- `remote_misses`, `remote_errors` (times that it failed), `remote_writes` (confirmed),
+-- `remote_refused` (entries that could not be read), `remote_unsaved` (values that cannot travel),
+-- `remote_notices` (changes by others).
 -- @tparam perigee.cache self the cache
 -- @treturn table numbers by name
 function _M.get_metrics(self)

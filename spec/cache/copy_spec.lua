@@ -101,6 +101,15 @@ describe("copy = true", function()
   end)
 end)
 
+describe("a closed cache that copies", function()
+  it("raises, like any other", function()
+    local cache = perigee.new { copy = true }
+    cache:close()
+    assert.has_error(function() cache:set("k", 1) end)
+    assert.has_error(function() cache:get "k" end)
+  end)
+end)
+
 describe("copy = false", function()
   it("gives the very value", function()
     local cache, value = perigee.new(), {}

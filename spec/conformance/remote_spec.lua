@@ -98,6 +98,8 @@ describe("a remote cache", function()
   end)
 
   it_does("R7: where none answers, nothing is raised, and loaders are called", function()
+    local heard
+    local unhear = perigee.on("remote_error", function(info) heard = info end)
     local lines = logged(function()
       local alone = server:cache({ name = "alone" }, { unix = server.folder .. "/nobody" })
       assert.is_true(alone:set("k", 1))
@@ -111,6 +113,10 @@ describe("a remote cache", function()
       assert.is_string(err)
       assert.is_true(alone:get_metrics().remote_errors > 0)
     end)
+    unhear()
+    assert.equal("alone", heard.cache)
+    assert.is_string(heard.err)
+    assert.equal(1, #lines) -- it is said once
     assert.matches("does not answer", lines[1].text)
   end)
 

@@ -606,6 +606,7 @@ describe("messages", function()
     ears:call "listen"
     ears:ask("SUBSCRIBE", "news")
     server:cli("PUBLISH", "news", "last words")
+    server:cli "PING" -- it has left by now
     server:kill()
     ears:failed "."
     assert.same({ { "message", "news", "last words" } }, ears:messages())

@@ -6,6 +6,9 @@ local processes = require "spec.support.processes"
 
 local _M = {}
 
+--- What runs a Lua program so that it finds the build under test: a sanitized one needs its host.
+_M.RUNNER = os.getenv "PERIGEE_RUNNER" or "luajit"
+
 local alive = {}
 
 local function read(path)
@@ -24,8 +27,8 @@ function _M.start(code, ...)
   file:close()
   local arguments = {}
   for i = 1, select("#", ...) do arguments[i] = "'" .. tostring((select(i, ...))) .. "'" end
-  local pipe = assert(io.popen(("luajit %s %s >%s.out 2>&1 & echo $!")
-    :format(path, table.concat(arguments, " "), path)))
+  local pipe = assert(io.popen(("%s %s %s >%s.out 2>&1 & echo $!")
+    :format(_M.RUNNER, path, table.concat(arguments, " "), path)))
   local process = { path = path, pid = tonumber(pipe:read "*l") }
   pipe:close()
   alive[process] = true

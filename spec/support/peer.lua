@@ -6,6 +6,7 @@
 -- them in a task, and goes on with its other work meanwhile.
 local buffer = require "string.buffer"
 local ffi = require "ffi"
+local fleet = require "spec.support.fleet"
 local lfs = require "lfs"
 local perigee = require "perigee"
 
@@ -66,8 +67,8 @@ function _M.start(mode)
   local file = assert(io.open(folder .. "/program.lua", "w"))
   file:write(PROGRAM)
   file:close()
-  local pipe = assert(io.popen(("luajit %s/program.lua %s %s >%s/output 2>&1 & echo $!")
-    :format(folder, folder, mode, folder)))
+  local pipe = assert(io.popen(("%s %s/program.lua %s %s >%s/output 2>&1 & echo $!")
+    :format(fleet.RUNNER, folder, folder, mode, folder)))
   local self = setmetatable({ folder = folder, mode = mode, number = 0,
     pid = tonumber(pipe:read "*l") }, Peer)
   pipe:close()
