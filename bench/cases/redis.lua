@@ -190,11 +190,11 @@ return {
   { name = "redis-get-many", what = ("cache:get_many of %d keys, found in Redis"):format(MANY),
     entries = 10000, measure = measure_many, figure = "perigee", per = "key",
     beside = { "bare loop" },
-    targets = {} },
+    targets = { { "bare loop", over = "perigee", at_least = 0.5 } } },
   { name = "redis-memory", what = "cache:get of a cache with a remote one, a memory hit",
     entries = 1000, measure = measure_memory, figure = "perigee", beside = { "no remote cache" },
     targets = { { "perigee", over = "no remote cache", at_most = 1.05 } } },
   { name = "redis-set", what = ("cache:set, %d bytes, until Redis has them"):format(BYTES),
     entries = 10000, measure = measure_set, figure = "perigee", beside = { "redis-benchmark" },
-    targets = {} },
+    targets = { { "redis-benchmark", over = "perigee", at_least = 0.02 } } },
 }
