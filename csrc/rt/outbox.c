@@ -51,6 +51,7 @@ static void move_to_front(perigee_outbox *outbox) {
 void perigee_outbox_begin(perigee_outbox *outbox, uint32_t arguments, int is_refused) {
   if (outbox->at > outbox->size / 2) move_to_front(outbox);
   outbox->command_at = outbox->size;
+  outbox->is_open = 1;
   outbox->is_broken = is_refused;
   add_count(outbox, '*', arguments);
 }
@@ -67,17 +68,24 @@ void perigee_outbox_argument(perigee_outbox *outbox, const char *bytes, uint32_t
   perigee_outbox_joined(outbox, bytes, length, "", 0);
 }
 
+int perigee_outbox_end(perigee_outbox *outbox) {
+  outbox->is_open = 0;
+  if (!outbox->is_broken) return 0;
+  perigee_outbox_take_back(outbox);
+  return -1;
+}
+
 void perigee_outbox_take_back(perigee_outbox *outbox) {
   outbox->size = outbox->command_at;
 }
 
 uint32_t perigee_outbox_waiting(const perigee_outbox *outbox) {
-  return outbox->size - outbox->at;
+  return (outbox->is_open ? outbox->command_at : outbox->size) - outbox->at;
 }
 
 void perigee_outbox_leave(perigee_outbox *outbox, uint32_t count) {
   outbox->at += count;
-  if (outbox->at < outbox->size) return;
+  if (outbox->at < outbox->size || outbox->is_open) return;
   outbox->at = outbox->size = outbox->command_at = 0;
   if (outbox->capacity > SIZE_KEPT) perigee_outbox_fini(outbox);
 }

@@ -347,7 +347,8 @@ static int make_request(perigee_redis *redis) {
 }
 
 PERIGEE_API double perigee_redis_submit(perigee_redis *redis, double ticket) {
-  if (redis->outbox.is_broken || make_request(redis)) {
+  if (perigee_outbox_end(&redis->outbox)) return 0;
+  if (make_request(redis)) {
     perigee_outbox_take_back(&redis->outbox);
     return 0;
   }

@@ -59,6 +59,12 @@ local function land_all(records, ok, value, err)
   for i = 1, #records do landing.land(records[i], now, ok, value, err) end
 end
 
+-- Lands what is left of a batch: those of its loads that have landed may be other loads by now.
+local function land_rest(batch, value)
+  local now, ids = context.port.now(), batch.ids
+  for i, record in ipairs(batch.records) do landing.land_if(record, ids[i], now, false, value) end
+end
+
 local function land_each(records, results, errors)
   if errors ~= nil and type(errors) ~= "table" then return land_all(records, true, nil, errors) end
   if type(results) ~= "table" then
@@ -76,14 +82,15 @@ end
 
 -- Closes the batch and says which keys are in it; a load may have been given up meanwhile.
 local function take(batch)
-  local keys, records, now = {}, {}, context.port.now()
-  batch.records = records
+  local keys, records, ids, now = {}, {}, {}, context.port.now()
+  batch.records, batch.ids = records, ids
   if batch.cache.open[batch.loader] == batch then batch.cache.open[batch.loader] = nil end
   local id = C.perigee_batch_take(registry, batch.id)
   while id ~= 0 do
     local record = flight.record(id)
     if record then
       keys[#keys + 1], records[#records + 1], record.since = record.key, record, now
+      ids[#ids + 1] = id
     end
     id = C.perigee_batch_take(registry, batch.id)
   end
@@ -129,12 +136,12 @@ local function run(batch)
   if ok then ok, err = pcall(settle, batch) end
   if ok then return end
   if not batch.records then take(batch) end
-  land_all(batch.records, false, err)
+  land_rest(batch, err)
 end
 
 local function abandon(batch)
   if not batch.records then take(batch) end
-  land_all(batch.records, false, "cancelled")
+  land_rest(batch, "cancelled")
 end
 
 local function open_batch(cache, loader, window)
@@ -148,6 +155,7 @@ local function open_batch(cache, loader, window)
     head = false,    -- the record of its first key: the head of the group
     full = false,
     records = false, -- once it has left
+    ids = false,     -- of the records, as they were then
     abandon = abandon,
   }
 end
@@ -257,10 +265,11 @@ end
 
 -- What a load that was waited for means to the caller.
 local function result_of(cache, record, spec, source, arrived)
-  if not load.is_old_for(record, source, arrived) then
+  local starter, loader = alone(spec)
+  local was_for_nobody = record.found == "miss" and loader -- a load of somebody without a loader
+  if not was_for_nobody and not load.is_old_for(record, source, arrived) then
     return load.outcome(record, source, spec.use_cache ~= false)
   end
-  local starter, loader = alone(spec)
   return load.through(cache, record.key, nil, starter, loader, spec, arrived)
 end
 

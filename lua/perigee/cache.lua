@@ -273,8 +273,12 @@ function _M:add(key, value, opts)
   local ttl, list, send = check_set("cache:add", opts)
   local left = look(self, key)
   if left and left > 0 then return false end
-  if self.remote and select(3, missing(self, key, MISS, start, nil, false)) ~= "miss" then
-    return false
+  if self.remote then
+    local ok, _, err, source = pcall(missing, self, key, MISS, start, nil, false)
+    if not ok and _ == "cancelled" then error(_, 0) end
+    if ok and err == nil and source ~= "miss" then return false end
+    left = look(self, key) -- somebody else may have waited for the same answer
+    if left and left > 0 then return false end
   end
   write(self, key, value, ttl, list, send)
   tell(self)

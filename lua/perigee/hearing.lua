@@ -4,29 +4,50 @@
 -- a `clear` or a write of a tag here.
 -- @module perigee.hearing
 
+local context = require "perigee.context"
 local flight = require "perigee.flight"
+local spaces = require "perigee.spaces"
 local store_face = require "perigee.store"
 
 local identity = store_face.identity
 
 local _M = {}
 
--- The cache, or the part of it, whose space has a name.
-local function owner_of(cache, space)
-  if space == "" then return cache end
-  for part in next, cache.parts do
-    if part.kept_as == space then return part end
-  end
+-- Tells of what has left, in work of its own: whoever is told may wait.
+local function tell(cache)
+  local store = cache.store
+  if store.queued > 0 then context.port.spawn(store.tell, store) end
 end
 
--- Forgets a key that somebody else has changed.
+-- Forgets a key that somebody else has changed. A space may have entries and nobody who holds its
+-- function.
 local function forget(cache, space, key)
-  local owner = owner_of(cache, space)
-  if not owner then return end
   local s, n = identity(key)
-  if owner.loading > 0 then flight.fence(owner.number, s, n) end
-  cache.store:delete(key, owner.space)
-  if cache.store.queued > 0 then cache.store:tell() end
+  local number = 0
+  if space == "" then
+    if cache.loading > 0 then flight.fence(cache.number, s, n) end
+  else
+    number = cache.spaces.numbers[space]
+    for part in next, cache.parts do
+      if part.kept_as == space and part.loading > 0 then flight.fence(part.number, s, n) end
+    end
+  end
+  if number then cache.store:delete(key, number) end
+  tell(cache)
+end
+
+local function forget_space(cache, space)
+  local old = cache.spaces.numbers[space]
+  if not old then return end
+  local new = cache.store:clear_space(old)
+  spaces.renumber(cache, space, new)
+  for part in next, cache.parts do
+    if part.kept_as == space then
+      part.version = part.version + 1
+      if part.space == old then part.space = new end
+    end
+  end
+  tell(cache)
 end
 
 -- Forgets everything, but not the numbers.
@@ -34,35 +55,41 @@ local function forget_all(cache)
   cache.version = cache.version + 1
   for part in next, cache.parts do part.version = part.version + 1 end
   cache.store:clear()
-  if cache.store.queued > 0 then cache.store:tell() end
+  tell(cache)
+end
+
+-- What a backup brought may have changed while nobody listened.
+local function forget_restored(cache)
+  if not cache.backup then return end
+  if cache.restoring then cache.restoring:settle(math.huge) end
+  forget_all(cache)
 end
 
 --- Makes a cache hear.
 -- @tparam perigee.cache cache the cache
 -- @tparam table share where the notices come from: see `perigee.tier.redis`
--- @tparam function count is called for each of them
--- @tparam function opened is called when the second level answers
-function _M.listen(cache, share, count, opened)
-  local was_lost = false
+-- @tparam table tell_remote `noticed()`, `cleared()` (by somebody else), `opened()`: hears what happens
+function _M.listen(cache, share, tell_remote)
+  local was_lost, was_open = false, false
   function share.on_key(space, key)
-    count()
+    tell_remote.noticed()
     forget(cache, space, key)
   end
   function share.on_long_key() -- which one it is was not said
-    count()
+    tell_remote.noticed()
     forget_all(cache)
   end
   function share.on_clear()
-    count()
+    tell_remote.noticed()
+    tell_remote.cleared()
     forget_all(cache)
   end
   function share.on_space(space)
-    count()
-    local part = owner_of(cache, space)
-    if part and part ~= cache then part:forget_all() end
+    tell_remote.noticed()
+    forget_space(cache, space)
   end
   function share.on_tag(parts)
-    count()
+    tell_remote.noticed()
     cache.tagged = true
     cache.store:write_tag(parts)
   end
@@ -70,11 +97,12 @@ function _M.listen(cache, share, count, opened)
     was_lost = true
     forget_all(cache)
   end
-  function share.on_open()
+  function share.on_open(has_failed)
+    if not was_open then forget_restored(cache) end
     -- What was loaded while nobody could say what had changed may be old.
-    if was_lost then forget_all(cache) end
-    was_lost = false
-    opened()
+    if was_lost or has_failed then forget_all(cache) end
+    was_lost, was_open = false, true
+    tell_remote.opened()
   end
 end
 

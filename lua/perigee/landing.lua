@@ -177,7 +177,10 @@ end
 -- @param err as returned
 -- @param hints as returned
 function _M.land(record, now, ok, value, err, hints)
-  if record.done then return end -- it took too long, and its callers have gone
+  if record.done then -- it took too long, and its callers have gone
+    if record.token then record.cache.remote:release(record) end
+    return
+  end
   local cache = record.cache
   local seconds = now - record.since
   if seconds >= cache.load_timeout then ok, value, err = true, nil, "timeout" end
@@ -209,6 +212,17 @@ function _M.call(record)
   land_now(record, pcall(record.loader, record.key))
 end
 
+--- Ends a load of this id, if it still runs: its record may be another load's by now.
+-- @tparam table record the load's
+-- @tparam number id the load's
+-- @tparam number now the port's time
+-- @tparam boolean ok as for `land`
+-- @param value as for `land`
+-- @param err as for `land`
+function _M.land_if(record, id, now, ok, value, err)
+  if record.id == id then _M.land(record, now, ok, value, err) end
+end
+
 --- Ends a load with what went wrong.
 -- @tparam table record the load
 -- @param err as if the loader had raised it
@@ -235,7 +249,7 @@ end
 --- Nobody but its own caller ever held this record: another load may have it.
 -- @tparam table record a load that is done
 function _M.reuse(record)
-  record.cache, record.key, record.loader, record.spec = false, false, false, false
+  record.id, record.cache, record.key, record.loader, record.spec = 0, false, false, false, false
   record.value, record.err, record.outdated = nil, nil, false
   record.done, record.ok = false, false
   record.found, record.is_fresh = false, false

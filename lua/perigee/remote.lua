@@ -15,6 +15,7 @@ local flight = require "perigee.flight"
 local gathering_face = require "perigee.gathering"
 local hearing = require "perigee.hearing"
 local landing = require "perigee.landing"
+local leading = require "perigee.leading"
 local log = require "perigee.log"
 local options = require "perigee.options"
 local redis = require "perigee.tier.redis"
@@ -29,7 +30,6 @@ local handlers = events.handlers
 local _M = {}
 local mt = { __index = _M, __name = "perigee.remote" }
 
-local LOOK_FIRST_S, LOOK_LAST_S = 0.002, 0.05 -- for another process' value
 local METHODS = { "get", "set", "delete", "clear", "close" }
 
 local attached = {}
@@ -89,12 +89,12 @@ end
 function _M:set(space, key, value, ttl, tags, more)
   local cache = self.cache
   local began = tags and #tags > 0 and cache.store:tag_version()
-  local version = cache.version
+  local clears = self.clears
   self.writes:push({
     kind = "set", space = space, key = key, value = value, tags = tags,
     deadline = deadline_of(ttl),
     is_dead = function()
-      return cache.version ~= version or began and not cache.store:may_keep(tags, began)
+      return self.clears ~= clears or began and not cache.store:may_keep(tags, began)
     end,
   }, more)
 end
@@ -114,6 +114,7 @@ end
 -- @tparam string|nil space name of the space
 function _M:clear(space)
   local op = { kind = "clear", space = space }
+  if not space then self.clears = self.clears + 1 end
   self.writes:push(op)
   return self.writes:confirmed(op)
 end
@@ -121,19 +122,27 @@ end
 --- Writes tags there: as `delete`.
 -- @tparam table list of tags
 function _M:invalidate_tags(list)
-  local op
+  local ops, err = {}, nil
   for i = 1, #list do
-    op = { kind = "tag", tag = list[i] }
-    self.writes:push(op, i < #list)
+    ops[i] = { kind = "tag", tag = list[i] }
+    self.writes:push(ops[i], i < #list)
   end
-  return self.writes:confirmed(op)
+  for i = 1, #ops do err = select(2, self.writes:confirmed(ops[i])) or err end
+  return true, err
 end
 
 --- Gives a lease back.
+-- @tparam string space name of the key's space
+-- @param key the key
+-- @tparam string token what we had it by
+function _M:give_back(space, key, token)
+  self.writes:push { kind = "release", space = space, key = key, token = token }
+end
+
+--- The same for a load.
 -- @tparam table record the load that it was for
 function _M:release(record)
-  self.writes:push { kind = "release", space = space_name(self, record), key = record.key,
-    token = record.token }
+  self:give_back(space_name(self, record), record.key, record.token)
   record.token = false
 end
 
@@ -145,14 +154,14 @@ end
 -- @tparam table|nil tags its tags
 function _M:after_load(record, keep, ttl, tags)
   if not keep or not ttl then return end
-  local cache, began, version = record.cache, record.began, record.cache.version
+  local cache, began, clears = record.cache, record.began, self.clears
   tags = tags and #tags > 0 and tags or nil
   self.writes:push {
     kind = "fill", space = space_name(self, record), key = record.key, value = record.value,
     tags = tags,
     seen = record.seen, token = record.token, deadline = deadline_of(ttl),
     is_dead = function()
-      return cache.version ~= version or tags and not cache.store:may_keep(tags, began)
+      return self.clears ~= clears or tags and not cache.store:may_keep(tags, began)
     end,
   }
   record.token = false
@@ -160,8 +169,12 @@ end
 
 -- Reading ------------------------------------------------------------------------------------
 
--- What was learned of a load: true when that ended it.
-local function learn(self, record, trip, i)
+--- What was learned of a load.
+-- @tparam table record the load
+-- @tparam table trip see `perigee.tier.trip`
+-- @tparam number i its number there
+-- @treturn boolean true when that has ended it
+function _M:learn(record, trip, i)
   local own_tags = trip.own_tags[i]
   record.seen, record.token = trip.seen[i], trip.tokens[i]
   if trip.refused[i] then
@@ -169,7 +182,8 @@ local function learn(self, record, trip, i)
       :format(trip.refused[i], tostring(record.key)))
   end
   if record.is_fresh then return false end
-  if not trip.found[i] or own_tags and self.writes:owes_tags() then
+  local may_be_tagged = own_tags or not self.share.knows_tags
+  if not trip.found[i] or may_be_tagged and self.writes:owes_tags() then
     count(self, "remote_misses")
     return false
   end
@@ -179,78 +193,57 @@ local function learn(self, record, trip, i)
   return true
 end
 
--- Asks for some loads by `how(share, trip)`. Returns the trip, if there is an answer.
-local function ask(self, records, how)
+--- Asks for some loads.
+-- @tparam table records the loads
+-- @tparam function how `how(share, trip, single_load)` asks
+-- @treturn table|nil the trip, if there is an answer
+function _M:ask(records, how)
   local trip = trip_face.new()
   for _, record in ipairs(records) do
-    trip_face.add(trip, space_name(self, record), record.key, record.spec and record.spec.tags)
+    trip_face.add(trip, space_name(self, record), record.key, record.spec and record.spec.tags,
+      record.is_fresh)
   end
   local called, ok, err = pcall(how, self.share, trip, self.single_load)
-  if not called and ok == "cancelled" then error(ok, 0) end
-  if not called then ok, err = nil, ok end
-  if ok then
+  if called and ok then
     self.ailing = false
     return trip
   end
-  note_error(self, tostring(err))
+  for i = 1, trip.n do -- it may have been given to us, unheard
+    if trip.tokens[i] then self:give_back(trip.spaces[i], trip.keys[i], trip.tokens[i]) end
+  end
+  if not called and ok == "cancelled" then error(ok, 0) end
+  note_error(self, tostring(called and err or ok))
+end
+
+--- Whether writes of our own are on their way that some loads have to wait for: they could take up
+-- what those are about to replace, and nobody would tell them.
+function _M:is_behind(records)
+  local writes = self.writes
+  writes:settle_in_time()
+  for _, record in ipairs(records) do
+    if writes:is_under_way(space_name(self, record), record.key) then return true end
+  end
+  return false
 end
 
 -- Reads entries, lands what is found. Returns the loads that are left, and those among them that
 -- the second level has nothing for, and would take.
 local function read(self, records)
   local asked, left, absent = {}, {}, {}
+  if self:is_behind(records) then self.writes:flush() end
   for _, record in ipairs(records) do
-    local list = self.writes:is_level(space_name(self, record), record.key) and asked or left
+    local list = self.writes:is_quiet(space_name(self, record), record.key) and asked or left
     list[#list + 1] = record
   end
-  local trip = #asked > 0 and ask(self, asked, self.share.read)
+  local trip = #asked > 0 and self:ask(asked, self.share.read)
   for i, record in ipairs(asked) do
     if not trip and not record.is_fresh then count(self, "remote_misses") end
-    if not trip or not learn(self, record, trip, i) then
+    if not trip or not self:learn(record, trip, i) then
       left[#left + 1] = record
       if trip and not record.is_fresh then absent[#absent + 1] = record end
     end
   end
   return left, absent
-end
-
--- Those who have waited for one holder of the lease as long as a lease lasts wait no more.
-local function is_patient(self, record, holder, patience)
-  local now, seen = context.port.now(), patience[record]
-  if not seen or seen.holder ~= holder then
-    seen = { holder = holder, ends = now + self.single_load }
-    patience[record] = seen
-  end
-  return now < seen.ends
-end
-
--- Tries to become the one process that loads. Returns the loads that are to be run here, and those
--- that others have; what is there by now is landed.
-local function take_leases(self, records, patience)
-  local trip = ask(self, records, self.share.lease)
-  if not trip then return records, {} end
-  local ours, others = {}, {}
-  for i, record in ipairs(records) do
-    if not learn(self, record, trip, i) then
-      local waits = not record.token and is_patient(self, record, trip.holders[i], patience)
-      local list = waits and others or ours
-      list[#list + 1] = record
-    end
-  end
-  return ours, others
-end
-
--- One load among all processes: those whose lease we get are loaded here, the others waited for.
-local function lead(self, records, load)
-  local patience, pause, port = {}, LOOK_FIRST_S, context.port
-  while #records > 0 do
-    local ours, others = take_leases(self, records, patience)
-    if #ours > 0 then load(ours) end
-    local ticket = #others > 0 and port.can_wait()
-    if not ticket then return load(others) end
-    port.park(ticket, pause)
-    pause, records = math.min(pause * 1.5, LOOK_LAST_S), others
-  end
 end
 
 local function without(records, some)
@@ -275,7 +268,7 @@ function _M:run(records, load)
   if not self.single_load or not self.share.lease then absent = {} end
   local own = without(left, absent)
   if #own > 0 then load(own) end
-  if #absent > 0 then lead(self, absent, load) end
+  if #absent > 0 then leading.lead(self, absent, load) end
 end
 
 -- One load at a time -------------------------------------------------------------------------
@@ -294,7 +287,7 @@ end
 -- The work of a load that was, and that the second level has nothing for.
 local function lead_one(record)
   local self = record.cache.remote
-  local ok, err = pcall(lead, self, { record }, load_one)
+  local ok, err = pcall(leading.lead, self, { record }, load_one)
   if not ok then landing.fail(record, err) end
 end
 
@@ -306,45 +299,47 @@ local function start(record, work)
   context.session = session
 end
 
---- What the second level said to loads that were gathered: see `perigee.gathering`.
--- @tparam table trip what it said, with the loads as `records`
-function _M:answered(trip)
-  self.ailing = false
+local function go_on(record, work)
+  if record.loader then start(record, work) else landing.land_absent(record) end
+end
+
+-- Whatever befalls one load of a trip, the others go on.
+local function each(self, trip, act, what)
   local records = trip.records
   for i = 1, trip.n do
     local record = records[i]
     records[i] = false
-    if not record.done and not learn(self, record, trip, i) then
-      if not record.loader then
-        landing.land_absent(record)
-      else
-        start(record, self.single_load and lead_one or landing.call)
-      end
+    if record and not record.done then
+      local ok, err = pcall(act, self, record, i, what)
+      if not ok then landing.fail(record, err) end
     end
   end
+end
+
+local function hear_answer(self, record, i, trip)
+  if self:learn(record, trip, i) then return end
+  go_on(record, self.single_load and lead_one or landing.call)
+end
+
+--- What the second level said to loads that were gathered: see `perigee.gathering`.
+-- @tparam table trip what it said, with the loads as `records`
+function _M:answered(trip)
+  self.ailing = false
+  each(self, trip, hear_answer, trip)
+end
+
+local function hear_nothing(self, record, _, why)
+  if why == "cancelled" then return landing.fail(record, why) end
+  count(self, "remote_misses")
+  go_on(record, landing.call)
 end
 
 --- It said nothing.
 -- @tparam table trip the loads, as `records`
 -- @param why
 function _M:unanswered(trip, why)
-  local records = trip.records
   if why ~= "cancelled" then note_error(self, tostring(why)) end
-  for i = 1, trip.n do
-    local record = records[i]
-    records[i] = false
-    if record.done then
-      count(self, "remote_misses")
-    elseif why == "cancelled" then
-      landing.fail(record, why)
-    elseif record.loader then
-      count(self, "remote_misses")
-      start(record, landing.call)
-    else
-      count(self, "remote_misses")
-      landing.land_absent(record)
-    end
-  end
+  each(self, trip, hear_nothing, why)
 end
 
 --- Starts a load of one key: it asks the second level first.
@@ -352,8 +347,8 @@ end
 function _M:start(record)
   local gathering, space = self.gathering, space_name(self, record)
   if gathering and not record.is_fresh and context.port.name ~= "none"
-    and self.writes:is_quiet(space, record.key) then
-    return gathering:add(record, space)
+    and self.writes:is_quiet(space, record.key) and gathering:add(record, space) then
+    return
   end
   flight.start(record, run_one)
 end
@@ -383,6 +378,7 @@ function _M.attach(cache, backend, opts, level)
     single_load = opts.single_load or false,
     counters = new_counters(),
     ailing = false, warned = {},
+    clears = 0, -- of the whole cache, by anybody
   }, mt)
   self.writes = write_behind.new(share, timeout, {
     written = function()
@@ -396,8 +392,11 @@ function _M.attach(cache, backend, opts, level)
     end,
   })
   self.gathering = share.send and gathering_face.new(self) or false
-  hearing.listen(cache, share, function() count(self, "remote_notices") end,
-    function() self.writes:settle() end)
+  hearing.listen(cache, share, {
+    noticed = function() count(self, "remote_notices") end,
+    cleared = function() self.clears = self.clears + 1 end,
+    opened = function() self.writes:settle() end,
+  })
   cache.remote = self
   attached[self] = true
 end

@@ -46,6 +46,12 @@ function _M.choice()
   return wanted
 end
 
+--- Asks to be called before each outermost run begins. It must not wait.
+-- @tparam function fn
+function _M.on_begin(fn)
+  hooks.begin[#hooks.begin + 1] = fn
+end
+
 --- Asks to be called once per turn of the loop, after the clock moved and before tasks go on.
 -- @tparam function fn returns in how many seconds it wants the next turn at the latest: 0 when
 -- work is left, nil when it does not care. It must not wait.

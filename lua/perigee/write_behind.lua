@@ -21,7 +21,7 @@ local AT_ONCE = 200     -- writes in one trip
 local PAUSE_S = 1
 
 local function no_debts()
-  return { all = false, count = 0, keys = {}, tags = {}, spaces = {} }
+  return { all = false, count = 0, keys = {}, tags = {}, spaces = {}, releases = {} }
 end
 
 --- A queue.
@@ -63,10 +63,15 @@ end
 
 local function owe(self, op)
   local owed = self.owed
+  if op.kind == "release" and #owed.releases < OWED_MAX then
+    owed.releases[#owed.releases + 1] = op
+    self.has_debts, self.settle_at = true, context.port.now() + PAUSE_S
+  end
   if op.kind == "fill" or op.kind == "release" or owed.all then return end
   if op.kind == "clear" and op.space == nil then
+    local releases = owed.releases
     owed = no_debts()
-    owed.all, self.owed = true, owed
+    owed.all, owed.releases, self.owed = true, releases, owed
   elseif op.kind == "clear" then
     owed.spaces[op.space] = true
   elseif op.kind == "tag" then
@@ -116,6 +121,9 @@ function _M:settle()
   for _, tag in ipairs(owed.tags) do self:push { kind = "tag", tag = tag } end
   for space, keys in next, owed.keys do
     for key in next, keys do self:push { kind = "delete", space = space, key = key } end
+  end
+  for _, op in ipairs(owed.releases) do
+    self:push { kind = "release", space = op.space, key = op.key, token = op.token }
   end
 end
 
@@ -168,9 +176,15 @@ local function work(self)
     end
   end)
   self.working = false
-  if not ok then -- it was cut off with the run that it was in
-    for _, op in ipairs(self.current or {}) do finish(self, op, tostring(err)) end
-  end
+  if not ok then _M.abandon(self, tostring(err)) end -- cut off with the run that it was in
+  self.current = false
+end
+
+--- The worker is no more: what became of its writes is not known.
+-- @tparam[opt] string why
+function _M:abandon(why)
+  self.working = false
+  for _, op in ipairs(self.current or {}) do finish(self, op, why or "cancelled") end
   self.current = false
 end
 
@@ -223,8 +237,12 @@ function _M:flush()
   return not op or wait_for(self, op)
 end
 
-local function is_under_way(self, space, key)
-  return self.wide > 0 or self.keys[space] and self.keys[space][key] or false
+--- Whether writes of a key are on their way.
+-- @tparam string space name of its space
+-- @param key the key
+-- @treturn boolean
+function _M:is_under_way(space, key)
+  return self.wide > 0 or self.keys[space] ~= nil and self.keys[space][key] ~= nil
 end
 
 --- Whether what is there of a key is as new as our own writes.
@@ -232,18 +250,7 @@ end
 -- @param key the key
 -- @treturn boolean
 function _M:is_quiet(space, key)
-  return not self.has_debts and not is_under_way(self, space, key)
-end
-
---- Whether what is there of a key is as new as our own writes. Waits for those that are on their
--- way: else a reader could take up what a write is about to replace, and nobody would tell him.
--- @tparam string space name of its space
--- @param key the key
--- @treturn boolean
-function _M:is_level(space, key)
-  self:settle_in_time()
-  if is_under_way(self, space, key) then self:flush() end
-  return not is_under_way(self, space, key) and not self:owes(space, key)
+  return not self:is_under_way(space, key) and not self:owes(space, key)
 end
 
 return _M

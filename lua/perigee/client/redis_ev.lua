@@ -16,7 +16,7 @@
 -- - `client:look()`: takes in what came without being asked for; never waits
 -- - `client.on_notice(key)`: somebody else changed a key under `client.watches`; nil: all of them
 -- - `client.on_lost()`: what others change may have gone unheard
--- - `client.on_open()`
+-- - `client.on_open(has_failed)`: whether it could not be connected before
 -- - `client.ahead_ms`: how far the server's clock is ahead of ours, as of a second ago at most
 --
 -- Replies are strings, numbers, lists, `_M.NULL`, or `{ err = text }`.
@@ -56,7 +56,7 @@ function _M.new(opts, watches)
     connecting = false,         -- the latch of who connects
     failures = 0, retry_at = 0,
     ping_at = 0, pings = false,
-    ahead_ms = 0,
+    ahead_ms = 0, looking = false,
     on_notice = function() end, on_lost = function() end, on_open = function() end,
   }, mt)
   clients[self] = true
@@ -68,7 +68,8 @@ local function read_time(self, reply)
   if type(reply) ~= "table" then return end
   local seconds, micros = tonumber(reply[1]), tonumber(reply[2])
   if not seconds or not micros then return end
-  self.ahead_ms = seconds * 1000 + micros / 1000 - core.perigee_clock_wall_ms(runtime.clock)
+  local ahead = seconds * 1000 + micros / 1000 - core.perigee_clock_wall_ms(runtime.clock)
+  if math.abs(ahead) < math.huge then self.ahead_ms = ahead end
 end
 
 -- Opening and going down -----------------------------------------------------------------------
@@ -91,7 +92,7 @@ local function go_down(self, why)
 end
 
 local function finish_connecting(self, called, made, why)
-  local connecting = self.connecting
+  local connecting, has_failed = self.connecting, self.failures > 0
   if called and made then
     self.data, self.ears, self.loop = made.data, made.ears, made.loop
     read_time(self, made.time)
@@ -105,7 +106,7 @@ local function finish_connecting(self, called, made, why)
     go_down(self, not called and tostring(made) or why)
   end
   self.connecting = false
-  if self.state == "open" then self.on_open() end
+  if self.state == "open" then self.on_open(has_failed) end
   connecting:release()
 end
 
@@ -195,7 +196,7 @@ end
 
 --- Begins a command that is given by its arguments: `client.argument(connection, bytes, length)`
 -- for each, or `client.joined` for two pieces, and `client.submit(connection)`, which gives the
--- number of its request, or 0.
+-- number of its request, or 0. `client.wake(connection, number, ticket)`: unparks when it ends.
 -- @tparam number arguments how many
 -- @treturn cdata|nil the connection
 -- @treturn string|nil why it cannot be sent
@@ -207,7 +208,7 @@ function _M:begin(arguments)
 end
 
 _M.argument, _M.joined = wire.argument, wire.joined
-_M.submit, _M.release = wire.submit, wire.release
+_M.submit, _M.release, _M.wake = wire.submit, wire.release, C.perigee_redis_retarget
 _M.text, _M.string = wire.text, wire.string
 
 --- Waits for a reply that is a list, `timeout` at most. It is there until it is given back by
@@ -245,12 +246,22 @@ end
 
 -- What came by itself ------------------------------------------------------------------------
 
+-- The message is gone with the next one: its keys are taken out first.
 local function take_notice(self, message)
-  local keys = message.elements[2]
+  local keys, list = message.elements[2], {}
   if keys.kind ~= LIST then return self.on_notice(nil) end
   for i = 0, keys.length - 1 do
     local key = keys.elements[i]
-    if key.kind == TEXT then self.on_notice(ffi.string(key.text, key.length)) end
+    if key.kind == TEXT then list[#list + 1] = ffi.string(key.text, key.length) end
+  end
+  for i = 1, #list do self.on_notice(list[i]) end
+end
+
+local function take_notices(self, ears)
+  while ears and self.ears == ears do
+    local message = C.perigee_redis_message(ears)
+    if message == nil then return end
+    take_notice(self, message)
   end
 end
 
@@ -298,11 +309,11 @@ function _M:look()
   end
   if self.state ~= "open" or self.loop ~= scheduler.world().loop then return math.huge end
   local ears = self.ears
-  while ears and self.ears == ears do
-    local message = C.perigee_redis_message(ears)
-    if message == nil then break end
-    take_notice(self, message)
-  end
+  if self.looking then return math.huge end -- whoever hears of a notice may ask us again
+  self.looking = true
+  local ok, err = pcall(take_notices, self, ears)
+  self.looking = false
+  if not ok then error(err, 0) end
   if self.state ~= "open" then return 0 end
   if is_failed(self.data) or is_failed(ears) then
     go_down(self, is_failed(self.data) and wire.failure_of(self.data) or wire.failure_of(ears))
@@ -330,8 +341,11 @@ function _M:close()
   self.data, self.ears = false, false
 end
 
+runtime.on_begin(function()
+  for client in next, clients do client:peek() end
+end)
+
 runtime.on_turn(function()
-  wire.recover()
   local wanted = math.huge
   for client in next, clients do wanted = math.min(wanted, client:look()) end
   return wanted < math.huge and wanted or nil

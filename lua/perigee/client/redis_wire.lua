@@ -92,16 +92,12 @@ function _M.submit(connection)
   return C.perigee_redis_submit(connection, 0)
 end
 
---- Nobody is making a command: whoever was has raised something.
-function _M.recover()
-  being_made = false
-end
-
 --- Sends a command.
 -- @tparam cdata connection
 -- @tparam table command a list of strings
 -- @treturn number of its request; 0: it is not on its way
 function _M.send(connection, command)
+  for i = 1, #command do assert(type(command[i]) == "string") end -- nothing is raised below
   if not _M.begin(connection, #command) then return 0 end
   for i = 1, #command do C.perigee_redis_argument(connection, command[i], #command[i]) end
   return _M.submit(connection)
@@ -117,8 +113,12 @@ function _M.send_all(connection, commands)
   for i = 1, #commands do
     local number = _M.send(connection, commands[i])
     if number == 0 then
-      if first > 0 then _M.release(connection, first, i - 1) end
-      return nil, _M.failure_of(connection)
+      local why = _M.failure_of(connection)
+      if first > 0 then -- half of what was to be said, perhaps half a transaction, must not stand
+        _M.release(connection, first, i - 1)
+        C.perigee_redis_close(connection, why)
+      end
+      return nil, why
     end
     if i == 1 then first = number end
   end

@@ -3,4 +3,4 @@
 --- What wants to be called by the loop: see `perigee.runtime`.
 -- @module perigee.runtime.hooks
 
-return { turn = {}, wait = {}, ending = {}, stop = {} }
+return { begin = {}, turn = {}, wait = {}, ending = {}, stop = {} }

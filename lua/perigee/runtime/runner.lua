@@ -175,6 +175,7 @@ end
 --- Drives the world in force until `main(...)` and all that it started have ended.
 -- @return the results of main
 function _M.drive(drain, main, ...)
+  call_hooks(hooks.begin)
   -- The run's own scope; that of the stop hooks; and one for the task that closes both.
   local world = scheduler.world()
   local root, edge = scopes.new_root(world), scopes.new_root(world)

@@ -113,14 +113,14 @@ local function client_of(self)
   client.on_lost = function(why)
     for _, share in next, self.shares do share:lost(why) end
   end
-  client.on_open = function()
-    for _, share in next, self.shares do share.on_open() end
+  client.on_open = function(has_failed)
+    for _, share in next, self.shares do share.on_open(has_failed) end
   end
   return client
 end
 
 --- What a cache reads from and writes to. The caller sets `on_key(space, key)`, `on_long_key()`,
--- `on_tag(parts)`, `on_space(name)`, `on_clear()`, `on_lost(why)` and `on_open()`.
+-- `on_tag(parts)`, `on_space(name)`, `on_clear()`, `on_lost(why)` and `on_open(has_failed)`.
 -- @tparam string name of the cache
 -- @tparam string|table codec its option `codec`
 -- @tparam number fence_s seconds that a fence stands at least
@@ -130,7 +130,7 @@ function _M:share(name, codec, fence_s, level)
   local head = escape(name) .. "\0"
   local prefix, client = self.opts.prefix, client_of(self)
   local share = setmetatable({
-    client = client,
+    client = client, knows_tags = true,
     null = self.NULL,
     head = head,
     e = prefix .. "e" .. head, f = prefix .. "f" .. head, l = prefix .. "l" .. head,
@@ -140,6 +140,7 @@ function _M:share(name, codec, fence_s, level)
     head_text = head .. "\0s", e_text = prefix .. "e" .. head .. "\0s",
     f_text = prefix .. "f" .. head .. "\0s",
     id = names.new_id(),
+    fence_s = math.max(FENCE_S, fence_s),
     fence_ms = ("%d"):format(math.max(FENCE_S, fence_s) * 1000),
     envelope = envelope.new("perigee.new", { codec = codec, secret = self.opts.secret,
       max_value_bytes = self.opts.max_value_bytes }, level + 1),
@@ -212,6 +213,7 @@ function Share:lease(trip, seconds)
   for i = 1, trip.n do
     local lease = self.l .. names.place_of(trip.spaces[i], trip.keys[i])
     tokens[i] = names.fresh_version()
+    trip.tokens[i] = tokens[i]
     commands[2 * i - 1] = { "SET", lease, tokens[i], "NX", "PX", ms }
     commands[2 * i] = { "GET", lease }
   end

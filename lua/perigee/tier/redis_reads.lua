@@ -7,9 +7,11 @@
 -- Entries are opened where the reply has them; nothing is made for one that has no tags.
 -- @module perigee.tier.redis_reads
 
+local buffer = require "string.buffer"
 local ffi = require "ffi"
 
 local C = require("perigee.lib").core
+local context = require "perigee.context"
 local clock = require "perigee.runtime.clock"
 local names = require "perigee.tier.redis_keys"
 local trip_face = require "perigee.tier.trip"
@@ -41,7 +43,13 @@ end
 -- @treturn number|nil of the request; it goes on `trip.connection`
 -- @treturn string|nil why it is not on its way
 function _M.send(share, trip)
-  local client = share.client
+  local client, places = share.client, nil
+  for i = 1, trip.n do -- nothing is made while the command is
+    if not is_plain(trip, i) then
+      places = places or {}
+      places[i] = place_of(trip, i)
+    end
+  end
   local connection, why = client:begin(1 + HEAD + 2 * trip.n)
   if not connection then return nil, why end
   local argument, joined = client.argument, client.joined
@@ -49,8 +57,8 @@ function _M.send(share, trip)
   argument(connection, share.c, #share.c)
   argument(connection, share.g, #share.g)
   for i = 1, trip.n do
-    local e, f, rest = share.e_text, share.f_text, trip.keys[i]
-    if not is_plain(trip, i) then e, f, rest = share.e, share.f, place_of(trip, i) end
+    local place, e, f, rest = places and places[i], share.e_text, share.f_text, trip.keys[i]
+    if place then e, f, rest = share.e, share.f, place end
     joined(connection, e, #e, rest, #rest)
     joined(connection, f, #f, rest, #rest)
   end
@@ -100,10 +108,12 @@ local function open(share, trip, i, bytes, length, reading)
   bytes = ffi.cast(bytes_of, bytes)
   local head, rest = share.head_text, trip.keys[i]
   if not is_plain(trip, i) then head, rest = share.head, place_of(trip, i) end
-  local place = share.place:reset():put(head, rest):putcdata(bytes, STAMP)
-  local at, place_length = place:ref()
+  local place = share.place or buffer.new() -- a finalizer may read meanwhile
+  share.place = false
+  local at, place_length = place:reset():put(head, rest):putcdata(bytes, STAMP):ref()
   local deadline, value, tags, key = share.envelope:read(ffi.cast(chars_of, at), place_length,
     bytes + STAMP, length - STAMP)
+  share.place = place
   if not deadline then
     trip.refused[i] = value
     return
@@ -151,8 +161,8 @@ local function complete(share, trip, reading, fences)
   end
   for i = 1, trip.n do
     if not trip.found[i] then
-      trip.seen[i] = { fence = fences[i], any_tag = reading.any_tag, versions = versions,
-        tags = trip.tags[i] }
+      trip.seen[i] = { at = context.port.now(), fence = fences[i], any_tag = reading.any_tag,
+        versions = versions, tags = trip.tags[i] }
     end
   end
   return true
@@ -166,7 +176,7 @@ local function take_reply(share, trip, reply)
     local at = HEAD + 2 * (i - 1)
     local bytes, length = text(reply, at)
     trip_face.forget(trip, i)
-    if bytes then open(share, trip, i, bytes, length, reading) end
+    if bytes and not trip.fresh[i] then open(share, trip, i, bytes, length, reading) end
     if not trip.found[i] then
       fences = fences or {}
       fences[i] = client.string(reply, at + 1) or ABSENT

@@ -3,7 +3,10 @@
 --- Writes of `perigee.redis` as commands: each is one transaction, or one script.
 -- @module perigee.tier.redis_writes
 
+local buffer = require "string.buffer"
+
 local C = require("perigee.lib").core
+local context = require "perigee.context"
 local clock = require "perigee.runtime.clock"
 local names = require "perigee.tier.redis_keys"
 local place = require "perigee.tier.place"
@@ -64,9 +67,13 @@ local function seal(self, op, versions)
   local left = op.deadline - C.perigee_clock_wall_ms(clock)
   if left < 1 then return nil, "expired" end
   local bound, deadline = self.head .. op.at .. stamp, op.deadline + self.client.ahead_ms
-  local ok, why = self.envelope:write(self.out, bound, #bound, op.value, deadline, op.tags, op.long)
+  local out = self.out or buffer.new() -- a finalizer may write meanwhile
+  self.out = false
+  local ok, why = self.envelope:write(out, bound, #bound, op.value, deadline, op.tags, op.long)
+  local bytes = ok and stamp .. out:tostring()
+  self.out = out
   if not ok then return nil, why, true end
-  return stamp .. self.out:tostring(), left < FOR_EVER_MS and ("%d"):format(left) or ""
+  return bytes, left < FOR_EVER_MS and ("%d"):format(left) or ""
 end
 
 local function add_delete(self, commands, op)
@@ -154,7 +161,8 @@ local ADD = { delete = add_delete, clear = add_clear, tag = add_tag, release = a
 function _M.add(self, commands, op, versions)
   if ADD[op.kind] then return ADD[op.kind](self, commands, op, versions) end
   local bytes, left, is_value
-  if not op.is_dead() then bytes, left, is_value = seal(self, op, versions) end
+  local is_late = op.seen and context.port.now() - op.seen.at >= self.fence_s
+  if not is_late and not op.is_dead() then bytes, left, is_value = seal(self, op, versions) end
   if bytes then
     return (op.kind == "set" and add_set or add_fill)(self, commands, op, bytes, left)
   end

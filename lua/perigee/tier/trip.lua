@@ -7,6 +7,7 @@
 --
 --     spaces[i], keys[i]   whose entry; the space is "" for the direct API
 --     tags[i]              tags that are known beforehand, or false
+--     fresh[i]             whether nothing is to be found: only what a fill compares is wanted
 --
 -- Learned:
 --
@@ -24,8 +25,8 @@ local _M = {}
 --- An empty trip.
 -- @treturn table
 function _M.new()
-  return { n = 0, spaces = {}, keys = {}, tags = {}, found = {}, values = {}, lefts = {},
-    own_tags = {}, refused = {}, seen = {}, tokens = {}, holders = {} }
+  return { n = 0, spaces = {}, keys = {}, tags = {}, fresh = {}, found = {}, values = {},
+    lefts = {}, own_tags = {}, refused = {}, seen = {}, tokens = {}, holders = {} }
 end
 
 --- Asks for one entry more.
@@ -33,11 +34,13 @@ end
 -- @tparam string space name of its space
 -- @tparam string|number|boolean key its key
 -- @tparam table|nil tags those known beforehand
+-- @tparam boolean fresh whether only what a fill compares is wanted
 -- @treturn number its number
-function _M.add(trip, space, key, tags)
+function _M.add(trip, space, key, tags, fresh)
   local i = trip.n + 1
   trip.n = i
-  trip.spaces[i], trip.keys[i], trip.tags[i] = space, key, tags or false
+  trip.spaces[i], trip.keys[i], trip.tags[i], trip.fresh[i] = space, key, tags or false, fresh
+  trip.tokens[i] = false
   return i
 end
 
@@ -46,7 +49,6 @@ end
 -- @tparam number i its number
 function _M.forget(trip, i)
   trip.found[i], trip.own_tags[i], trip.refused[i], trip.seen[i] = false, false, false, false
-  trip.tokens[i] = false
 end
 
 --- Empties a trip.

@@ -35,7 +35,8 @@ end
 
 local function learn(trip, i, found, value, left)
   trip_face.forget(trip, i)
-  trip.found[i], trip.seen[i] = found and true or false, not found and {}
+  found = found and not trip.fresh[i]
+  trip.found[i], trip.seen[i] = found or false, not found and {}
   if not found then return end
   trip.values[i], trip.lefts[i] = listed.read_value(value), left or math.huge
   trip.own_tags[i] = trip.tags[i]
@@ -85,8 +86,14 @@ local function conflict(one, other)
   return true
 end
 
+local function forget(self, key)
+  if not self.tagged[key] then return end
+  self.tagged[key] = nil
+  self.tagged_count = self.tagged_count - 1
+end
+
 local function remember(self, key, tags)
-  if not tags or #tags == 0 then return end
+  if not tags or #tags == 0 then return forget(self, key) end
   if self.tagged_count >= TAGGED_MAX then
     self.complete = false
     return
@@ -103,8 +110,9 @@ end
 local function write_tag(self, tag)
   local err
   if not self.complete or self.backend.subscribe then
-    self.tagged, self.tagged_count, self.complete = {}, 0, true
-    return result_of(self.backend:clear())
+    err = result_of(self.backend:clear())
+    if not err then self.tagged, self.tagged_count, self.complete = {}, 0, true end
+    return err
   end
   for key, tags in next, self.tagged do
     for _, own in ipairs(tags) do
@@ -121,7 +129,9 @@ end
 
 -- What a write is by now: one that is dead deletes, or does nothing.
 local function kind_of(op)
-  if op.is_dead and op.is_dead() then return op.kind == "set" and "delete" or "none" end
+  local is_over = op.is_dead and op.is_dead()
+    or op.deadline and op.deadline <= C.perigee_clock_wall_ms(clock)
+  if is_over then return op.kind == "set" and "delete" or "none" end
   return op.kind == "fill" and "set" or op.kind
 end
 
@@ -134,11 +144,13 @@ end
 local APPLY = {
   set = function(self, op)
     local entry = entry_of(op)
-    if entry.ttl and entry.ttl <= 0 then return result_of(self.backend:delete(op.listed)) end
     remember(self, op.listed, op.tags)
     return result_of(self.backend:set(entry.key, entry.value, entry.ttl, entry.meta))
   end,
-  delete = function(self, op) return result_of(self.backend:delete(op.listed)) end,
+  delete = function(self, op)
+    forget(self, op.listed)
+    return result_of(self.backend:delete(op.listed))
+  end,
   clear = function(self) return result_of(self.backend:clear()) end,
   tag = function(self, op) return write_tag(self, op.tag) end,
   release = function() end,
@@ -157,7 +169,10 @@ local MANY = {
   end,
   delete = function(self, ops)
     local keys = {}
-    for i, op in ipairs(ops) do keys[i] = op.listed end
+    for i, op in ipairs(ops) do
+      keys[i] = op.listed
+      forget(self, op.listed)
+    end
     return result_of(self.backend:delete_many(keys))
   end,
 }
@@ -169,6 +184,7 @@ local function apply_run(self, kind, ops)
   else
     called, err = pcall(APPLY[kind], self, ops[1])
   end
+  if not called and err == "cancelled" then error(err, 0) end
   for _, op in ipairs(ops) do
     if not called or err then op.err = tostring(err) end
     op.stored = op.err == nil
