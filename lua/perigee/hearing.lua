@@ -68,7 +68,8 @@ end
 --- Makes a cache hear.
 -- @tparam perigee.cache cache the cache
 -- @tparam table share where the notices come from: see `perigee.tier.redis`
--- @tparam table tell_remote `noticed()`, `cleared()` (by somebody else), `opened()`: hears what happens
+-- @tparam table tell_remote `noticed()`, `cleared()` (by somebody else), `opened()`: hears what
+--   happens
 function _M.listen(cache, share, tell_remote)
   local was_lost, was_open = false, false
   function share.on_key(space, key)
