@@ -107,6 +107,9 @@ local MODULES = {
   { "perigee.part", "lib", "events", "flight", "inspection", "load", "spaces", "store" },
   { "perigee.memo", "cache", "copying", "keys", "looking", "options", "part", "returns",
     "settings" },
+  -- Agents.
+  { "perigee.agent.messages", "lib" },
+  { "perigee.agent.guard", "lib", "agent.messages", "context", "keys", "options" },
   -- The front door, and the program.
   { "perigee", "version",
     lazily = { "batch", "cache", "events", "exec", "keys", "memo", "metrics", "runtime",
@@ -156,6 +159,8 @@ local SEEN_THROUGH = {
   ["csrc/core/policy_lru.c"] = "spec/store/eviction_spec.lua",
   ["csrc/core/policy_s3fifo.c"] = "spec/store/eviction_spec.lua",
   ["csrc/core/policy_sieve.c"] = "spec/store/eviction_spec.lua",
+  ["csrc/core/guard_check.c"] = "spec/core/guard_spec.lua",
+  ["csrc/core/guard_snapshot.c"] = "spec/core/guard_spec.lua",
   ["lua/perigee/changes.lua"] = "spec/backup/model_spec.lua",
   ["lua/perigee/gathering.lua"] = "spec/conformance/remote_spec.lua",
   ["lua/perigee/hearing.lua"] = "spec/remote/coherence_spec.lua",

@@ -8,6 +8,7 @@
  *   batch.h   keys collected per loader
  *   clock.h   the one source of "now"
  *   serialized.h  whether bytes from outside may be decoded
+ *   guard.h   an agent that spends without learning
  *
  * The core holds no values, calls no Lua and no event loop, and is not thread-safe: one set of
  * these objects belongs to one Lua state. Lua pulls everything: see docs/architecture.md.
@@ -18,7 +19,7 @@
 #include "base/base.h"
 
 /* ffi: begin */
-enum { PERIGEE_CORE_ABI = 2 }; /* changes whenever a declaration in an ffi block changes */
+enum { PERIGEE_CORE_ABI = 3 }; /* changes whenever a declaration in an ffi block changes */
 
 /* perigee_core_abi: the PERIGEE_CORE_ABI this library was built with. */
 int32_t perigee_core_abi(void);

@@ -1,0 +1,265 @@
+-- SPDX-License-Identifier: MIT
+
+--- Tells an agent's spending without learning from honest work: the face of `guard.h`.
+--
+--     local g = guard.new { stop = 10 }
+--     local v = g:check { tool = "search", args = { "perigee" } }
+--     if v.action == "block" or v.action == "stop" then
+--       g:refuse(v)                      -- and tell the model v.message
+--     else
+--       g:record(v, search "perigee")
+--     end
+--
+-- The same call with the same result taught nothing. Which results are the same, `result_key` may
+-- say; which calls, `loop_key`. The rules: docs/design/0012-guard.md.
+-- @module perigee.agent.guard
+
+local bit = require "bit"
+local ffi = require "ffi"
+
+local C = require("perigee.lib").core
+local context = require "perigee.context"
+local keys = require "perigee.keys"
+local messages = require "perigee.agent.messages"
+local options = require "perigee.options"
+
+local kinds = options.kinds
+
+local _M = {}
+local mt = { __index = _M, __name = "perigee.agent.guard" }
+
+local ACTIONS, KINDS = messages.ACTIONS, messages.KINDS
+
+local CALL_KINDS = { read = C.PERIGEE_GUARD_READ, write = C.PERIGEE_GUARD_WRITE,
+  exec = C.PERIGEE_GUARD_EXEC, poll = C.PERIGEE_GUARD_POLLS }
+
+local IS_ERROR, IS_TRANSIENT = C.PERIGEE_GUARD_IS_ERROR, C.PERIGEE_GUARD_IS_TRANSIENT
+local WAS_CACHED = C.PERIGEE_GUARD_WAS_CACHED
+
+-- Types of bytes, for fingerprints.
+local TEXT, NUMBER, TRUE, FALSE, NIL, UNIQUE = 1, 2, 3, 4, 5, 6
+
+local LIMIT = { "a number of calls > 0, or math.huge",
+  function(v) return type(v) == "number" and v > 0 end }
+
+local LIMITS = { "warn", "block", "stop", "recur_warn", "recur_block", "stag_warn", "stag_block",
+  "err_warn", "err_block", "stall_warn", "stall_block", "poll_block", "refresh_at", "veto_stop",
+  "soft_calls", "max_calls" }
+
+local SPEC = { clock = kinds.callable, loop_key = kinds.callable, result_key = kinds.callable,
+  poll_gap = { "seconds > 0, or math.huge", LIMIT[2] },
+  max_tool_repeats = LIMIT, max_execution_depth = LIMIT,
+  evidence = options.one_of { "results", "calls" } }
+for _, name in ipairs(LIMITS) do SPEC[name] = LIMIT end
+
+--- The options of `new`, for those who take them along.
+_M.OPTIONS = SPEC
+
+-- What `new` makes of its options, in C.
+local function limits_of(opts)
+  local limits = ffi.new "perigee_guard_limits"
+  C.perigee_guard_default_limits(limits)
+  for _, name in ipairs(LIMITS) do limits[name] = opts[name] or limits[name] end
+  limits.poll_gap = opts.poll_gap or limits.poll_gap
+  limits.repeats = opts.max_tool_repeats or limits.repeats
+  limits.repeats_strict = opts.max_tool_repeats and 1 or 0
+  limits.depth = opts.max_execution_depth or limits.depth
+  limits.by_calls = opts.evidence == "calls" and 1 or 0
+  return limits
+end
+
+local function wrap(opts, handle)
+  if handle == nil then error("perigee: out of memory", 0) end
+  return setmetatable({
+    handle = ffi.gc(handle, C.perigee_guard_free),
+    call = ffi.new "perigee_guard_call",
+    verdict = ffi.new "perigee_guard_verdict",
+    clock = opts.clock or context.port.now,
+    loop_key = opts.loop_key, result_key = opts.result_key,
+    unique = 0,
+  }, mt)
+end
+
+--- Makes a guard.
+-- @tparam[opt] table opts limits, in calls: `warn` (3), `block` (5), `stop` (8); `recur_warn` (4),
+--   `recur_block` (8); `stag_warn` (6), `stag_block` (10); `err_warn` (4), `err_block` (6);
+--   `stall_warn` (16), `stall_block` (28); `poll_block` (60), `poll_gap` (10 seconds); `refresh_at`
+--   (3), `veto_stop` (4), `soft_calls` (100), `max_calls` (1000); `max_tool_repeats` and
+--   `max_execution_depth` (none). `evidence`: `"results"`, or `"calls"` for the calls alone.
+--   `clock()`: seconds. `loop_key(tool, args)`, `result_key(tool, result)`: what stands for them
+-- @treturn table the guard
+-- @raise on a mistake in the options
+function _M.new(opts)
+  opts = opts or {}
+  options.argument("guard.new", "opts", kinds.list, opts, 2)
+  options.check("guard.new", opts, SPEC, 2)
+  return wrap(opts, C.perigee_guard_new(limits_of(opts)))
+end
+
+-- Fingerprints -------------------------------------------------------------------------------
+
+local number_box = ffi.new "double[1]"
+local number_bytes = ffi.cast("const char *", number_box)
+
+-- Bytes that stand for a value, how many, and their type. A key that is no text stands for itself.
+local function bytes_of(key)
+  local kind = type(key)
+  if kind == "string" then return key, #key, TEXT end
+  if kind == "number" then
+    number_box[0] = key
+    return number_bytes, 8, NUMBER
+  end
+  if kind == "boolean" then return "", 0, key and TRUE or FALSE end
+  return "", 0, NIL
+end
+
+local function key_of(value)
+  if value == nil then return nil end
+  return keys.one("guard", value)
+end
+
+-- The call in C, by what `check` was given.
+local function fill_call(self, spec, now)
+  local call, args = self.call, spec.args
+  if self.loop_key then args = self.loop_key(spec.tool, args) end
+  local key = key_of(args)
+  local bytes, length, kind = bytes_of(key)
+  C.perigee_guard_name(call, spec.tool, #spec.tool, bytes, length, kind)
+  call.now, call.round = now, spec.round or 0
+  call.kind = CALL_KINDS[spec.kind or "exec"]
+  call.cached = spec.cached and 1 or 0
+end
+
+-- A result that no fingerprint stands for is unlike any other: it is never evidence.
+local function result_key_of(self, tool, result)
+  if self.result_key then result = self.result_key(tool, result) end
+  if type(result) == "string" then return result, #result, TEXT end
+  local ok, key = pcall(key_of, result)
+  if ok then return bytes_of(key) end
+  self.unique = self.unique + 1
+  number_box[0] = self.unique
+  return number_bytes, 8, UNIQUE
+end
+
+-- Checking -------------------------------------------------------------------------------------
+
+local CALL = { tool = kinds.name, kind = options.one_of { "read", "write", "exec", "poll" },
+  cached = kinds.boolean, round = { "a number that the calls in flight together share",
+    function(v) return type(v) == "number" and v == v end } }
+
+local function check_call(spec)
+  options.argument("guard:check", "call", kinds.list, spec, 3)
+  if type(spec.tool) ~= "string" or spec.tool == "" then
+    options.fail("guard:check", "option \"tool\"", CALL.tool[1], spec.tool, 3)
+  end
+  local kind = spec.kind
+  if kind and not CALL_KINDS[kind] then
+    options.fail("guard:check", "option \"kind\"", CALL.kind[1], kind, 3)
+  end
+  local round = spec.round
+  if round and not CALL.round[2](round) then
+    options.fail("guard:check", "option \"round\"", CALL.round[1], round, 3)
+  end
+end
+
+local function describe(self, v)
+  local verdict = self.verdict
+  v.kind, v.period = KINDS[verdict.kind], verdict.period
+  v.count, v.since = verdict.count, verdict.since
+  v.loop_id = bit.tohex(verdict.loop_high) .. bit.tohex(verdict.loop_low)
+  v.message = messages.text(v)
+end
+
+--- What to do with a call that is about to be made. Nothing is counted yet: `record` or `refuse`
+-- must follow.
+-- @tparam table spec `tool`, its name; `args`, its arguments (any value that can be a key); `kind`:
+--   `"read"`, `"write"`, `"exec"` (default) or `"poll"`; `cached`: the cache could answer it;
+--   `round`: a number that the calls in flight together share
+-- @treturn table `action`: `"ok"`, `"warn"`, `"refresh"` (run it, although the cache could answer),
+--   `"block"` (refuse it) or `"stop"` (refuse it, and whatever comes); and if it is not "ok":
+--   `kind`, `period`, `count`, `since` (number of the call that it began with), `loop_id`,
+--   `message`
+-- @raise on arguments that cannot be a key
+function _M:check(spec)
+  check_call(spec)
+  local now, verdict = self.clock(), self.verdict
+  fill_call(self, spec, now)
+  C.perigee_guard_check(self.handle, self.call, verdict)
+  local v = { action = ACTIONS[verdict.action], tool = spec.tool, spec = spec, now = now }
+  if verdict.kind ~= 0 then describe(self, v) end
+  return v
+end
+
+--- The call was made, or answered by the cache.
+-- @tparam table v from `check`
+-- @param result what it gave: what cannot be a key is unlike any other result
+-- @tparam[opt] table how `error`: it failed, and `result` says how; `transient`: it may work later;
+--   `cached`: the cache answered
+function _M:record(v, result, how)
+  local flags = 0
+  if how then
+    if how.error then flags = IS_ERROR end
+    if how.transient then flags = flags + IS_TRANSIENT end
+    if how.cached then flags = flags + WAS_CACHED end
+  end
+  fill_call(self, v.spec, v.now) -- first: both use one box for numbers
+  local bytes, length, kind = result_key_of(self, v.tool, result)
+  C.perigee_guard_record(self.handle, self.call, bytes, length, kind, flags)
+end
+
+--- The call was refused. That counts as one more of the same.
+-- @tparam table v from `check`
+function _M:refuse(v)
+  fill_call(self, v.spec, v.now)
+  C.perigee_guard_refuse(self.handle, self.call)
+end
+
+--- The counts of `max_tool_repeats` and `max_execution_depth` begin again.
+function _M:progress()
+  C.perigee_guard_progress(self.handle)
+end
+
+--- Everything is forgotten.
+function _M:reset()
+  C.perigee_guard_reset(self.handle)
+end
+
+--- What the guard has seen.
+-- @treturn table `calls`, `stall` (calls since anything new), `vetoes` (refused since then),
+--   `bytes`
+function _M:stats()
+  local handle = self.handle
+  return {
+    calls = C.perigee_guard_calls(handle), stall = C.perigee_guard_stall(handle),
+    vetoes = C.perigee_guard_vetoes(handle), bytes = C.perigee_guard_bytes(handle),
+  }
+end
+
+--- All of it as bytes, for `restore`. Limits are not part of them, nor is the clock: that of the
+-- guard that takes them must go on from this one's.
+-- @treturn string
+function _M:snapshot()
+  local size = C.perigee_guard_save(self.handle, nil, 0)
+  local bytes = ffi.new("char[?]", size)
+  C.perigee_guard_save(self.handle, bytes, size)
+  return ffi.string(bytes, size)
+end
+
+local why = ffi.new "const char *[1]"
+
+--- Makes a guard from a snapshot, which may come from anywhere.
+-- @tparam string bytes from `snapshot`
+-- @tparam[opt] table opts as for `new`
+-- @treturn table|nil the guard
+-- @treturn string|nil why there is none
+function _M.restore(bytes, opts)
+  opts = opts or {}
+  options.argument("guard.restore", "bytes", kinds.string, bytes, 2)
+  options.argument("guard.restore", "opts", kinds.list, opts, 2)
+  options.check("guard.restore", opts, SPEC, 2)
+  local handle = C.perigee_guard_restore(limits_of(opts), bytes, #bytes, why)
+  if handle == nil then return nil, "guard.restore: bytes " .. ffi.string(why[0]) end
+  return wrap(opts, handle)
+end
+
+return _M
