@@ -96,8 +96,8 @@ end
 
 local function figures_of(line, processes)
   local value, best = median_of(processes, line.figure), best_of(processes, line.figure)
-  if line.unit == "bytes/entry" then
-    return ("%s bytes/entry (best %s)"):format(show(value), show(best))
+  if line.unit then
+    return ("%s %s (best %s)"):format(show(value), line.unit, show(best))
   end
   return ("%s ns/%s (best %s), %s/s"):format(show(value), line.per or "op", show(best),
     show(1e9 / value))

@@ -7,6 +7,8 @@ local perigee = require "perigee"
 local SECONDS = os.getenv "PERIGEE_LONG" and 60 or 5
 
 local TARGETS = {
+  guard = { "csrc/core/guard.c", "csrc/core/guard_check.c", "csrc/core/guard_snapshot.c",
+    "csrc/base/hash.c", "csrc/base/base.c" },
   serialized = { "csrc/core/serialized.c", "csrc/base/hash.c", "csrc/base/base.c" },
 }
 
@@ -25,7 +27,7 @@ for target, sources in pairs(TARGETS) do
       local found = disk.folder() .. "/found"
       run("mkdir", found)
       run("clang", "-std=gnu11", "-g", "-O1", "-Icsrc", "-fsanitize=fuzzer,address,undefined",
-        "-fno-sanitize-recover=undefined", "-o", program, ("spec/fuzz/%s.c"):format(target),
+        "-fno-sanitize-recover=undefined", "-lm", "-o", program, ("spec/fuzz/%s.c"):format(target),
         unpack(sources))
       local said = run(program, "-max_total_time=" .. SECONDS, "-print_final_stats=1",
         "-artifact_prefix=" .. found .. "/", found, "spec/fuzz/corpus/" .. target)
