@@ -30,15 +30,15 @@ end
 -- These are copied for each contender, and then have no upvalues.
 
 local function drive_c(subject, calls, n)
-  local C, handle, order, verdict = subject.C, subject.handle, subject.order, subject.verdict
+  local core, handle, order, verdict = subject.core, subject.handle, subject.order, subject.verdict
   local result, mask = subject.result, subject.mask
   for i = 1, n do
     local call = calls[order[bit.band(i, mask)]]
     call.now = i
-    C.perigee_guard_check(handle, call, verdict)
-    C.perigee_guard_record(handle, call, result, #result, 1, 0)
+    core.perigee_guard_check(handle, call, verdict)
+    core.perigee_guard_record(handle, call, result, #result, 1, 0)
   end
-  return C.perigee_guard_calls(handle)
+  return core.perigee_guard_calls(handle)
 end
 
 local function drive_lua(subject, names, n)
@@ -48,7 +48,7 @@ local function drive_lua(subject, names, n)
     spec.args = names[order[bit.band(i, mask)] + 1]
     g:record(g:check(spec), result)
   end
-  return subject.C.perigee_guard_calls(subject.handle)
+  return subject.core.perigee_guard_calls(subject.handle)
 end
 
 local function drive_cache(subject, names, n)
@@ -68,7 +68,7 @@ local function subject_of(count)
   local opts = { clock = function() return 0 end }
   for limit, value in pairs(PATIENT) do opts[limit] = value end
   local g = guard.new(opts)
-  return { C = C, guard = g, handle = g.handle, order = order_of(count, ORDER), mask = ORDER - 1,
+  return { core = C, guard = g, handle = g.handle, order = order_of(count, ORDER), mask = ORDER - 1,
     verdict = ffi.new "perigee_guard_verdict", result = RESULT }
 end
 

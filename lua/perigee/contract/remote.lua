@@ -14,7 +14,8 @@
 -- values without functions, nil among them; a ttl is in seconds, nil for ever. Where a method
 -- returns nil and a text, it could not be done: the cache goes on without.
 --
--- - `get(self, key, meta)` -> `true, value, ttl_left`; `false` if there is nothing; `nil, err`
+-- - `get(self, key, meta)` -> `true, value, ttl_left`; `false` (or nothing) if there is nothing;
+--   `nil, err`
 -- - `set(self, key, value, ttl, meta)` -> `true` or `nil, err`
 -- - `delete(self, key)`, `clear(self)` -> `true` or `nil, err`
 -- - `close(self)`
@@ -46,7 +47,7 @@ end
 
 local function absent(backend, key)
   local found = backend:get(key, {})
-  check(found == false, "return false from get for what it has not")
+  check(not found, "return false from get for what it has not")
 end
 
 local function has(backend, key, expected, what)

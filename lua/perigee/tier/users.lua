@@ -45,7 +45,7 @@ end
 local function read_one(self, trip, i)
   local key = listed.key_of(trip.spaces[i], trip.keys[i])
   local found, value, left = self.backend:get(key, { tags = trip.tags[i] or nil })
-  if found == nil then return nil, value end
+  if found == nil and value ~= nil then return nil, value end
   learn(trip, i, found, value, left)
   return true
 end
