@@ -13,7 +13,11 @@
 
 #include <math.h>
 
-enum { VERSION = 1, SEED = 0x9a4d };
+enum {
+  VERSION = 1,
+  SEED = 0x9a4d,
+  CALLS_MAX = 1 << 30, /* far from where a counter would begin again */
+};
 
 #define MAGIC "PGGD"
 
@@ -187,8 +191,8 @@ static void take_tails(source *from, uint32_t *tails, uint32_t units) {
 }
 
 static void take_counters(source *from, perigee_guard *guard) {
-  guard->units = take_u32(from);
-  guard->calls = take_u32(from);
+  guard->units = take_number(from, CALLS_MAX);
+  guard->calls = take_number(from, CALLS_MAX);
   guard->stall = take_number(from, guard->calls);
   guard->vetoes = take_number(from, guard->calls);
   guard->change_at = take_number(from, guard->calls);
@@ -197,7 +201,7 @@ static void take_counters(source *from, perigee_guard *guard) {
   guard->counted_from = take_number(from, guard->calls);
   guard->round = take_time(from);
   if (guard->units > guard->calls) from->failed = 1;
-  take_tails(from, guard->before, guard->units);
+  take_tails(from, guard->before, guard->units ? guard->units - 1 : 0);
   take_tails(from, guard->tails, guard->units);
   take(from, guard->ring, sizeof guard->ring);
 }
@@ -267,7 +271,9 @@ PERIGEE_API const char *perigee_guard_verify(const perigee_guard *guard) {
   PERIGEE_VERIFY(guard->seen.count <= guard->seen.capacity);
   for (uint32_t i = 0; i < guard->seen.count; i++)
     PERIGEE_VERIFY(perigee_novelty_has(&guard->seen, guard->seen.marks[i]));
-  for (uint32_t p = 1; p <= PERIGEE_GUARD_PERIODS; p++)
+  for (uint32_t p = 1; p <= PERIGEE_GUARD_PERIODS; p++) {
     PERIGEE_VERIFY(guard->tails[p] <= guard->units);
+    PERIGEE_VERIFY(guard->before[p] < guard->units || guard->before[p] == 0);
+  }
   return NULL;
 }
