@@ -57,6 +57,7 @@ function _M.new(opts, watches)
     failures = 0, retry_at = 0,
     ping_at = 0, pings = false,
     ahead_ms = 0, looking = false,
+    id = nil,                   -- what the server calls `data`, or called it
     on_notice = function() end, on_lost = function() end, on_open = function() end,
   }, mt)
   clients[self] = true
@@ -94,7 +95,7 @@ end
 local function finish_connecting(self, called, made, why)
   local connecting, has_failed = self.connecting, self.failures > 0
   if called and made then
-    self.data, self.ears, self.loop = made.data, made.ears, made.loop
+    self.data, self.ears, self.loop, self.id = made.data, made.ears, made.loop, made.id
     read_time(self, made.time)
   end
   if self.state == "closed" then
@@ -111,7 +112,7 @@ local function finish_connecting(self, called, made, why)
 end
 
 local function connect_work(self)
-  finish_connecting(self, pcall(hello.connect, self.opts, self.watches))
+  finish_connecting(self, pcall(hello.connect, self.opts, self.watches, self.id))
 end
 
 local function start_connecting(self)

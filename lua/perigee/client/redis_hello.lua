@@ -127,14 +127,30 @@ local function open_data(loop, opts, addresses, port_number, deadline, listener,
   return data, replies[at_time]
 end
 
+-- What the server calls this connection; nil: it does not say (Redis before 5).
+local function id_of(connection, deadline)
+  local first = wire.send_all(connection, { { "CLIENT", "ID" } })
+  local left = math.max(0, deadline - context.port.now())
+  local replies = first and wire.receive(connection, first, 1, left)
+  return replies and type(replies[1]) == "number" and replies[1] or nil
+end
+
+-- Ends an earlier connection of ours at the server: what it may still have to read from there must
+-- not be done after what we say now. It may not be ours to do; then it is not.
+local function end_there(connection, id)
+  local number = wire.send(connection, { "CLIENT", "KILL", "ID", ("%d"):format(id) })
+  if number > 0 then wire.release(connection, number) end
+end
+
 --- Connects. Waits.
 -- @tparam table opts options of `perigee.redis`
 -- @tparam string watches prefix of the keys whose changes are to be heard
+-- @tparam number|nil old what the server called our last connection, if that went silent
 -- @treturn table|nil `data`, the connection that asks; `ears`, the one that listens, or false;
---   `time`, the server's answer to TIME; `loop`, whose they are
+--   `time`, the server's answer to TIME; `loop`, whose they are; `id`, what the server calls `data`
 -- @treturn string|nil why not
 -- @raise `"cancelled"`
-function _M.connect(opts, watches)
+function _M.connect(opts, watches, old)
   local may_wait, reason = context.port.can_wait() -- makes the loop, if there is none yet
   if not may_wait then return nil, reason end
   local loop, deadline = scheduler.world().loop, context.port.now() + opts.connect_timeout
@@ -146,7 +162,10 @@ function _M.connect(opts, watches)
     if not ears then return nil, listener end
   end
   local data, time = open_data(loop, opts, addresses, port_number, deadline, listener, watches)
-  if data then return { data = data, ears = ears, time = time, loop = loop } end
+  if data then
+    if old then end_there(data, old) end
+    return { data = data, ears = ears, time = time, loop = loop, id = id_of(data, deadline) }
+  end
   close(ears, time)
   return nil, time
 end
