@@ -34,7 +34,7 @@ function _M.new(share, timeout, tell)
     share = share, timeout = timeout, tell = tell,
     queue = {}, first = 1, last = 0, -- queue[first .. last] wait
     current = false,                 -- what is being sent
-    working = false,
+    working = false, in_place = false, -- the worker, and whether it runs in plain code
     keys = {},                       -- how many writes of a key are on their way: by space, by key
     wide = 0,                        -- and how many of more than one key
     owed = no_debts(), has_debts = false, settle_at = 0,
@@ -191,7 +191,7 @@ end
 --- Sends what waits.
 function _M:start()
   if self.working or self.first > self.last then return end
-  self.working = true
+  self.working, self.in_place = true, context.port.name == "none"
   context.port.spawn(work, self)
 end
 
@@ -213,6 +213,9 @@ end
 
 local function wait_for(self, op)
   if op.done then return true end
+  if self.working and self.in_place and context.port.name == "none" then
+    return false, "the worker was interrupted by who waits for it" -- a finalizer, in plain code
+  end
   op.latch = op.latch or latch.new()
   local ended, why = op.latch:wait(self.timeout)
   return ended, why or "timeout"

@@ -69,7 +69,7 @@ describe("a remote cache", function()
   it_does("R4: a set is in memory at once, and there a little later", function()
     assert.is_true(cache:set("k", 1))
     assert.equal("memory", select(3, cache:get "k"))
-    assert.is_true(eventually(function() return #server:keys "*k" > 0 end))
+    assert.is_true(eventually(function() return #server:keys "perigee:e*k" > 0 end))
   end)
 
   it_does("R5: write_remote = false leaves it alone", function()
@@ -133,7 +133,7 @@ describe("a remote cache", function()
       assert.is_true(eventually(function()
         orphan:set("c", 3)
         written(orphan)
-        return #own:keys "*c" > 0
+        return #own:keys "perigee:e*c" > 0
       end, 10))
     end)
     assert.equal(3, (other:open({ name = "orphan" }, own:opts()):call("get", "c")))
