@@ -281,4 +281,44 @@ describe("a remote cache", function()
       cache:close()
     end)
   end)
+
+  -- Finalizers run anywhere, and use the cache: in the middle of a command, of a wait, of a write.
+  local function with_finalizers()
+    local cache, over = server:cache { maxsize = 50 }, false
+    local uses = {
+      function(k) cache:get(k) end, function(k) cache:get(k, function() return k end) end,
+      function(k) cache:set(k, k, { tags = { "t" } }) end, function(k) cache:delete(k) end,
+      function(k) cache:get_many { k, k + 1 } end, function(k) cache:set(k, k) end,
+    }
+    local function litter()
+      getmetatable(newproxy(true)).__gc = function()
+        if not over then pcall(uses[math.random(#uses)], math.random(80)) end
+      end
+    end
+    for _ = 1, 2000 do
+      local k = math.random(80)
+      litter()
+      cache:set(k, k)
+      if math.random(4) == 1 then pcall(cache.get, cache, k, function() return k end) end
+      if math.random(50) == 1 then cache:invalidate_tags "t" end
+      if math.random(20) == 1 then perigee.sleep(0) end
+    end
+    over = true
+    collectgarbage()
+    local writes = cache.remote.writes
+    assert.is_true(eventually(function()
+      return cache.loading == 0 and writes:flush() and not writes.has_debts
+    end, 20))
+    assert.equal(0, cache.remote.gathering.on_their_way)
+    assert.equal(0, writes.wide)
+    for _, keys in pairs(writes.keys) do assert.is_nil(next(keys)) end
+  end
+
+  it("is left in order by finalizers that use it, in plain code", function()
+    logged(with_finalizers)
+  end)
+
+  it("is left in order by finalizers that use it, in a task", tasks.real(function()
+    logged(with_finalizers)
+  end))
 end)

@@ -49,6 +49,20 @@ return function(it, inside, traits)
     assert.equal("cancelled", why)
   end)
 
+  test("says that code behind a C function cannot wait, and goes on", function()
+    if traits.blocks then return end
+    local why
+    table.sort({ 2, 1 }, function(a, b)
+      local ticket
+      ticket, why = context.port.can_wait()
+      assert.is_nil(ticket)
+      return a < b
+    end)
+    assert.matches("a C function is between", why)
+    local port = context.port
+    assert.is_false(port.park(port.can_wait(), 0.01))
+  end)
+
   test("an unpark before the park makes it return true at once", function()
     local port = context.port
     local ticket, before = port.can_wait(), port.now()

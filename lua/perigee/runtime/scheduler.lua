@@ -24,7 +24,8 @@ local C = require("perigee.lib").rt
 
 local setmetatable = setmetatable
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
-local running, select, error, huge = coroutine.running, select, error, math.huge
+local running, isyieldable = coroutine.running, coroutine.isyieldable
+local select, error, huge = select, error, math.huge
 
 local _M = {}
 
@@ -43,6 +44,8 @@ _M.PARKED, _M.GONE = PARKED, GONE
 local IN_COROUTINE = "cannot wait here: this coroutine was made by coroutine.create or "
   .. "coroutine.wrap inside a task, and its wait would stop whoever resumes it; make it with "
   .. "perigee.wrap(fn) instead"
+local IN_CALL = "cannot wait here: a C function is between this code and the task (a finalizer, a "
+  .. "callback of table.sort or string.gsub)"
 local IN_LOOP = "cannot wait here: the loop itself called this code (a turn hook, a log sink); "
   .. "do it in a task: perigee.spawn(fn)"
 
@@ -91,6 +94,7 @@ end
 local function can_wait()
   local task = current
   if not task or running() ~= current_thread then return nil, task and IN_COROUTINE or IN_LOOP end
+  if not isyieldable() then return nil, IN_CALL end
   local slot = task.slot
   local ticket = tickets[slot]
   if early[slot] == ticket or parked[slot] == ticket then return renew(slot, ticket) end
