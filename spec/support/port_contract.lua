@@ -58,7 +58,7 @@ return function(it, inside, traits)
       assert.is_nil(ticket)
       return a < b
     end)
-    assert.matches("a C function is between", why)
+    assert.matches("across a C%-call boundary", why)
     local port = context.port
     assert.is_false(port.park(port.can_wait(), 0.01))
   end)

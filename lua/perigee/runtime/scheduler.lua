@@ -44,7 +44,7 @@ _M.PARKED, _M.GONE = PARKED, GONE
 local IN_COROUTINE = "cannot wait here: this coroutine was made by coroutine.create or "
   .. "coroutine.wrap inside a task, and its wait would stop whoever resumes it; make it with "
   .. "perigee.wrap(fn) instead"
-local IN_CALL = "cannot wait here: a C function is between this code and the task (a finalizer, a "
+local IN_CALL = "cannot wait here: that would be a yield across a C-call boundary (a finalizer, a "
   .. "callback of table.sort or string.gsub)"
 local IN_LOOP = "cannot wait here: the loop itself called this code (a turn hook, a log sink); "
   .. "do it in a task: perigee.spawn(fn)"
