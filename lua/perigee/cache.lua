@@ -274,8 +274,8 @@ function _M:add(key, value, opts)
   local left = look(self, key)
   if left and left > 0 then return false end
   if self.remote then
-    local ok, _, err, source = pcall(missing, self, key, MISS, start, nil, false)
-    if not ok and _ == "cancelled" then error(_, 0) end
+    local ok, found, err, source = pcall(missing, self, key, MISS, start, nil, false)
+    if not ok and found == "cancelled" then error(found, 0) end
     if ok and err == nil and source ~= "miss" then return false end
     left = look(self, key) -- somebody else may have waited for the same answer
     if left and left > 0 then return false end

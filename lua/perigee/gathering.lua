@@ -70,13 +70,7 @@ local function await(self, trip)
   trip.ticket = ticket
   port.park(ticket, share.client.opts.timeout)
   if self.open == trip then self.open = false end
-  if not trip.number then -- not connected, most likely
-    local ok
-    ok, why = share.client:open()
-    if not ok then return nil, why end
-    trip.number, why = share:send(trip)
-    if not trip.number then return nil, why end
-  end
+  if not trip.number then return share:read(trip) end -- not connected, most likely
   return share:take(trip, trip.number)
 end
 

@@ -226,9 +226,9 @@ function _M:is_behind(records)
   return false
 end
 
--- Reads entries, lands what is found. Returns the loads that are left, and those among them that
--- the second level has nothing for, and would take.
-local function read(self, records)
+-- Reads entries, lands what is found. Returns the loads that are left; if `by_lease`, those that
+-- the second level has nothing for, and would take, are a list of their own.
+local function read(self, records, by_lease)
   local asked, left, absent = {}, {}, {}
   if self:is_behind(records) then self.writes:flush() end
   for _, record in ipairs(records) do
@@ -239,20 +239,11 @@ local function read(self, records)
   for i, record in ipairs(asked) do
     if not trip and not record.is_fresh then count(self, "remote_misses") end
     if not trip or not self:learn(record, trip, i) then
-      left[#left + 1] = record
-      if trip and not record.is_fresh then absent[#absent + 1] = record end
+      local list = by_lease and trip and not record.is_fresh and absent or left
+      list[#list + 1] = record
     end
   end
   return left, absent
-end
-
-local function without(records, some)
-  local are_some, rest = {}, {}
-  for _, record in ipairs(some) do are_some[record] = true end
-  for _, record in ipairs(records) do
-    if not are_some[record] then rest[#rest + 1] = record end
-  end
-  return rest
 end
 
 --- Runs loads: asks the second level first, and lands what it has.
@@ -260,21 +251,19 @@ end
 -- @tparam function|nil load `load(records)` loads some of them and lands them; nil: what is not
 --   there is absent
 function _M:run(records, load)
-  local left, absent = read(self, records)
+  local left, absent = read(self, records, load and self.single_load and self.share.lease)
   if not load then
     for _, record in ipairs(left) do landing.land_absent(record) end
     return
   end
-  if not self.single_load or not self.share.lease then absent = {} end
-  local own = without(left, absent)
-  if #own > 0 then load(own) end
+  if #left > 0 then load(left) end
   if #absent > 0 then leading.lead(self, absent, load) end
 end
 
 -- One load at a time -------------------------------------------------------------------------
 
 local function load_one(records)
-  if records[1] then landing.call(records[1]) end
+  landing.call(records[1])
 end
 
 -- The work of a load that is not gathered.

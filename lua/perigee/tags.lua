@@ -13,6 +13,16 @@ local function is_tag(value)
   return true
 end
 
+--- The parts of a tag.
+-- @tparam string|table tag the tag
+-- @treturn table list of parts
+function _M.parts(tag)
+  if type(tag) == "table" then return tag end
+  local parts = {}
+  for part in (tag .. ":"):gmatch "([^:]*):" do parts[#parts + 1] = part end
+  return parts
+end
+
 --- A tag: a path of parts split at `:`, or a list of parts (text with colons of its own).
 _M.TAG = { "a tag: a string that is not empty, or a list of parts", is_tag }
 

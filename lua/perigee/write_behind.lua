@@ -175,9 +175,8 @@ local function work(self)
       send(self, self.current)
     end
   end)
-  self.working = false
-  if not ok then _M.abandon(self, tostring(err)) end -- cut off with the run that it was in
-  self.current = false
+  if not ok then return _M.abandon(self, tostring(err)) end -- cut off with the run that it was in
+  self.working, self.current = false, false
 end
 
 --- The worker is no more: what became of its writes is not known.

@@ -266,7 +266,6 @@ local function judge(self, ops, replies, first, last)
   for i, op in ipairs(ops) do
     if last[i] >= first[i] then
       op.err = first_error(replies, first[i], last[i])
-      op.stored = replies[last[i]] == 1
     end
     if op.err and op.err:find "^READONLY" then -- it is a replica now
       self.client:give_up(op.err)
@@ -297,8 +296,7 @@ end
 -- @tparam table ops list of `{ kind =, ... }`: `set`, `fill` (`space`, `key`, `value`, `deadline`,
 --   `tags`, `is_dead()`; a fill: `seen`, `token`), `delete`, `release` (`space`, `key`; `token`),
 --   `clear` (`space`, or nil for all), `tag` (`tag`). What the server refused gets `err`, and
---   `forgotten` if at least what was there is gone; a value that cannot be carried, `unsaved`;
---   `stored` says whether a fill was taken
+--   `forgotten` if at least what was there is gone; a value that cannot be carried, `unsaved`
 -- @treturn true|nil nil: it is not known what was done
 -- @treturn string|nil why
 function Share:apply(ops)

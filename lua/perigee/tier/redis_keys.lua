@@ -9,6 +9,7 @@ local ffi = require "ffi"
 local C = require("perigee.lib").core
 local clock = require "perigee.runtime.clock"
 local place = require "perigee.tier.place"
+local tags_face = require "perigee.tags"
 
 local escape = place.escape
 
@@ -60,11 +61,7 @@ end
 -- @tparam string|table tag the tag
 -- @treturn table texts, the topmost first, its own last and as `full`
 function _M.path_of(tag)
-  local parts = tag
-  if type(tag) == "string" then
-    parts = {}
-    for part in (tag .. ":"):gmatch "([^:]*):" do parts[#parts + 1] = part end
-  end
+  local parts = tags_face.parts(tag)
   local texts, text = {}, nil
   for i = 1, #parts do
     text = (text and text .. "\0" or "") .. escape(parts[i])

@@ -8,6 +8,7 @@
 local C = require("perigee.lib").core
 local clock = require "perigee.runtime.clock"
 local listed = require "perigee.tier.listed"
+local tags_face = require "perigee.tags"
 local trip_face = require "perigee.tier.trip"
 
 local _M = {}
@@ -71,15 +72,8 @@ end
 
 -- Tags --------------------------------------------------------------------------------------
 
-local function parts_of(tag)
-  if type(tag) == "table" then return tag end
-  local parts = {}
-  for part in (tag .. ":"):gmatch "([^:]*):" do parts[#parts + 1] = part end
-  return parts
-end
-
 local function conflict(one, other)
-  one, other = parts_of(one), parts_of(other)
+  one, other = tags_face.parts(one), tags_face.parts(other)
   for i = 1, math.min(#one, #other) do
     if one[i] ~= other[i] then return false end
   end
@@ -187,7 +181,6 @@ local function apply_run(self, kind, ops)
   if not called and err == "cancelled" then error(err, 0) end
   for _, op in ipairs(ops) do
     if not called or err then op.err = tostring(err) end
-    op.stored = op.err == nil
   end
 end
 
