@@ -9,13 +9,8 @@
 -- - `c:close()`
 --
 -- and there are `sleep(seconds)`, `wall()` (seconds since 1970) and `bulk(...)` (a list of texts).
-local ffi = require "ffi"
 local lfs = require "lfs"
-
-ffi.cdef [[
-int kill(int pid, int sig);
-int usleep(unsigned microseconds);
-]]
+local processes = require "spec.support.processes"
 
 local KILL = 9
 
@@ -158,7 +153,7 @@ end
 local function wait_until_ready(self)
   for _ = 1, 2000 do
     if lfs.attributes(self.folder .. "/port") then return end
-    ffi.C.usleep(5000)
+    processes.pause(5)
   end
   error("the fake server does not start:\n" .. read(self.folder .. "/log"))
 end
@@ -186,7 +181,7 @@ end
 function Fake:stop()
   if not running[self] then return end
   running[self] = nil
-  ffi.C.kill(self.pid, KILL)
+  processes.signal(self.pid, KILL)
   for name in lfs.dir(self.folder) do os.remove(self.folder .. "/" .. name) end
   lfs.rmdir(self.folder)
 end

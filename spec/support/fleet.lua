@@ -1,6 +1,5 @@
 -- SPDX-License-Identifier: MIT
 --- Programs that run side by side, each in a process of its own, for the drills.
-local ffi = require "ffi"
 local perigee = require "perigee"
 local processes = require "spec.support.processes"
 
@@ -37,13 +36,24 @@ end
 
 --- Kills one.
 function _M.kill(process)
-  ffi.C.kill(process.pid, 9)
+  processes.signal(process.pid, 9)
 end
 
 local function forget(process)
   alive[process] = nil
   os.remove(process.path)
   os.remove(process.path .. ".out")
+end
+
+--- What one has printed so far.
+function _M.printed(process)
+  return read(process.path .. ".out")
+end
+
+--- Kills one, whose output nobody wants.
+function _M.finish(process)
+  _M.kill(process)
+  forget(process)
 end
 
 --- Waits for the end of one, at most `seconds`.
@@ -53,21 +63,18 @@ function _M.output(process, seconds)
   while processes.is_running(process.pid) do
     if os.time() > deadline then
       _M.kill(process)
-      error("it did not end in " .. seconds .. " s: " .. read(process.path .. ".out"))
+      error("it did not end in " .. seconds .. " s: " .. _M.printed(process))
     end
     perigee.sleep(0.01)
   end
-  local text = read(process.path .. ".out")
+  local text = _M.printed(process)
   forget(process)
   return text
 end
 
 --- Kills those that are left.
 function _M.clean()
-  for process in pairs(alive) do
-    _M.kill(process)
-    forget(process)
-  end
+  for process in pairs(alive) do _M.finish(process) end
 end
 
 return _M

@@ -5,12 +5,10 @@
 -- Commands and answers are files in a folder, each renamed into its place: either side may wait for
 -- them in a task, and goes on with its other work meanwhile.
 local buffer = require "string.buffer"
-local ffi = require "ffi"
 local fleet = require "spec.support.fleet"
 local lfs = require "lfs"
 local perigee = require "perigee"
 
-ffi.cdef "int kill(int pid, int sig);"
 
 local _M = {}
 local Peer = {}
@@ -64,14 +62,8 @@ function _M.start(mode)
   local folder = os.tmpname()
   os.remove(folder)
   assert(lfs.mkdir(folder))
-  local file = assert(io.open(folder .. "/program.lua", "w"))
-  file:write(PROGRAM)
-  file:close()
-  local pipe = assert(io.popen(("%s %s/program.lua %s %s >%s/output 2>&1 & echo $!")
-    :format(fleet.RUNNER, folder, folder, mode, folder)))
-  local self = setmetatable({ folder = folder, mode = mode, number = 0,
-    pid = tonumber(pipe:read "*l") }, Peer)
-  pipe:close()
+  local self = setmetatable({ folder = folder, number = 0,
+    process = fleet.start(PROGRAM, folder, mode) }, Peer)
   peers[self] = true
   return self
 end
@@ -100,7 +92,7 @@ function Peer:result(number)
     end
     perigee.sleep(0.001)
   end
-  error("no answer from over there: " .. self:output())
+  error("no answer from over there: " .. fleet.printed(self.process))
 end
 
 --- Runs code there; its arguments are in `...`, the cache is `cache`.
@@ -119,20 +111,10 @@ function Peer:open(opts, redis_opts)
   return self
 end
 
---- What the process has printed.
-function Peer:output()
-  local file = assert(io.open(self.folder .. "/output"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-function Peer:signal(signal) ffi.C.kill(self.pid, signal) end
-
 --- Ends all of them.
 function _M.clean()
   for peer in pairs(peers) do
-    peer:signal(9)
+    fleet.finish(peer.process)
     os.execute("rm -rf '" .. peer.folder .. "'")
   end
   peers = {}

@@ -3,7 +3,11 @@
 local ffi = require "ffi"
 local lfs = require "lfs"
 
-ffi.cdef "int fileno(void *);"
+ffi.cdef [[
+int fileno(void *);
+int kill(int pid, int sig);
+int usleep(unsigned microseconds);
+]]
 
 local _M = {}
 
@@ -20,6 +24,16 @@ function _M.descriptors()
   local n = 0
   for _ in lfs.dir "/proc/self/fd" do n = n + 1 end
   return n - 3 -- ".", ".." and the folder that is being read
+end
+
+--- Sends a signal, by its number.
+function _M.signal(pid, number)
+  ffi.C.kill(pid, number)
+end
+
+--- Does nothing for a while, and lets no loop turn.
+function _M.pause(milliseconds)
+  ffi.C.usleep(milliseconds * 1000)
 end
 
 --- The descriptor under an open file.

@@ -1,14 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --- Real Redis servers for the specs: each is started by the spec on a unix socket of its own (and
 -- on a loopback port if asked), and stopped by its process id.
-local ffi = require "ffi"
 local perigee = require "perigee"
 local processes = require "spec.support.processes"
-
-ffi.cdef [[
-int kill(int pid, int sig);
-int usleep(unsigned microseconds);
-]]
 
 local TERM, KILL, STOP, CONT = 15, 9, 19, 18
 
@@ -30,7 +24,7 @@ end
 local function wait_until(what, seconds, condition)
   for _ = 1, seconds * 200 do
     if condition() then return end
-    ffi.C.usleep(5000)
+    processes.pause(5)
   end
   error(what .. " did not happen within " .. seconds .. " s")
 end
@@ -59,8 +53,8 @@ end
 function Server:stop(signal)
   if not running[self] then return end
   running[self] = nil
-  ffi.C.kill(self.pid, signal or TERM)
-  if signal ~= KILL then ffi.C.kill(self.pid, CONT) end
+  processes.signal(self.pid, signal or TERM)
+  if signal ~= KILL then processes.signal(self.pid, CONT) end
   wait_until("the end of redis-server", 5, function() return not processes.is_running(self.pid) end)
 end
 
@@ -74,11 +68,11 @@ end
 
 --- It keeps its connections, and says nothing more; and goes on.
 function Server:pause()
-  ffi.C.kill(self.pid, STOP)
+  processes.signal(self.pid, STOP)
   wait_until("the pause of redis-server", 5, function() return processes.is_stopped(self.pid) end)
 end
 
-function Server:resume() ffi.C.kill(self.pid, CONT) end
+function Server:resume() processes.signal(self.pid, CONT) end
 
 --- What redis-cli says to a command, given as arguments.
 function Server:cli(...)
