@@ -36,7 +36,7 @@ local function drive_c(subject, calls, n)
     local call = calls[order[bit.band(i, mask)]]
     call.now = i
     core.perigee_guard_check(handle, call, verdict)
-    core.perigee_guard_record(handle, call, result, #result, 1, 0)
+    core.perigee_guard_record(handle, call, core.perigee_guard_print(result, #result, 1), 0)
   end
   return core.perigee_guard_calls(handle)
 end

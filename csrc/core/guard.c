@@ -64,11 +64,16 @@ static int update_key(perigee_guard *guard, key_state *key, uint64_t result, int
   if (!is_known || changed) {
     key->result = result;
     key->streak = 1;
-    key->fresh = (uint8_t)executed;
+    key->fresh = executed ? 1 : 0;
+    key->hits = !executed;
     key->first = guard->calls;
   } else if (!is_duplicate) {
     if (key->streak < UINT16_MAX) key->streak++;
-    if (executed && key->fresh < UINT8_MAX) key->fresh++;
+    if (executed && key->fresh < 127) key->fresh++;
+    if (executed)
+      key->hits = 0;
+    else if (key->hits < UINT8_MAX)
+      key->hits++;
   }
   if (key->counted_from != guard->counted_from) {
     key->counted_from = guard->counted_from;
@@ -157,10 +162,13 @@ PERIGEE_API void perigee_guard_name(perigee_guard_call *call, const char *tool,
   call->call = perigee_guard_mix(call->tool) ^ fingerprint(arguments, length, type);
 }
 
+PERIGEE_API double perigee_guard_print(const char *result, double length, int32_t type) {
+  return (double)(fingerprint(result, length, type) >> 11);
+}
+
 PERIGEE_API void perigee_guard_record(perigee_guard *guard, const perigee_guard_call *call,
-                                      const char *result, double length, int32_t type,
-                                      int32_t flags) {
-  note(guard, call, fingerprint(result, length, type), flags, 0);
+                                      double result, int32_t flags) {
+  note(guard, call, (uint64_t)result, flags, 0);
 }
 
 PERIGEE_API void perigee_guard_refuse(perigee_guard *guard, const perigee_guard_call *call) {

@@ -64,10 +64,11 @@ typedef struct perigee_guard_limits {
   double refresh_at;
   double veto_stop;
   double soft_calls, max_calls;
-  double repeats;         /* identical calls */
-  double depth;           /* calls */
-  int32_t repeats_strict; /* whatever they answered, else with the same answer */
-  int32_t by_calls;       /* evidence is the call alone, and two periods are a loop */
+  double repeats;          /* identical calls */
+  double depth;            /* calls */
+  int32_t repeats_strict;  /* whatever they answered, else with the same answer */
+  int32_t by_calls;        /* evidence is the call alone, and two periods are a loop */
+  int32_t refresh_by_hits; /* refresh_at counts hits since it was executed, else equal answers */
 } perigee_guard_limits;
 
 typedef struct perigee_guard_call {
@@ -77,6 +78,7 @@ typedef struct perigee_guard_call {
   double round;   /* a number that the calls in flight together share; 0: it is alone */
   int32_t kind;   /* PERIGEE_GUARD_READ ... */
   int32_t cached; /* the cache would answer it */
+  double pending; /* how many others were checked and are neither recorded nor refused yet */
 } perigee_guard_call;
 
 typedef struct perigee_guard_verdict {
@@ -103,19 +105,22 @@ void perigee_guard_default_limits(perigee_guard_limits *limits);
 perigee_guard *perigee_guard_new(const perigee_guard_limits *limits);
 void perigee_guard_free(perigee_guard *guard);
 
-/* perigee_guard_check: what to do with a call. Changes nothing. */
-void perigee_guard_check(const perigee_guard *guard, const perigee_guard_call *call,
-                         perigee_guard_verdict *verdict);
+/* perigee_guard_check: what to do with a call, also as the verdict's action. Changes nothing. */
+int32_t perigee_guard_check(const perigee_guard *guard, const perigee_guard_call *call,
+                            perigee_guard_verdict *verdict);
 
 /* perigee_guard_name: fills in the fingerprints of a call from the tool's name and its arguments,
  * which are `length` bytes of some `type`: equal bytes of different types are different arguments. */
 void perigee_guard_name(perigee_guard_call *call, const char *tool, uint32_t tool_length,
                         const char *arguments, double length, int32_t type);
 
-/* perigee_guard_record: the call gave this result, bytes and type likewise. perigee_guard_refuse: it was refused, which
- * counts as one more of the same. */
-void perigee_guard_record(perigee_guard *guard, const perigee_guard_call *call, const char *result,
-                          double length, int32_t type, int32_t flags);
+/* perigee_guard_print: the fingerprint of a result, likewise: a whole number below 2^53. */
+double perigee_guard_print(const char *result, double length, int32_t type);
+
+/* perigee_guard_record: the call gave a result of this fingerprint. perigee_guard_refuse: it was
+ * refused, which counts as one more of the same. */
+void perigee_guard_record(perigee_guard *guard, const perigee_guard_call *call, double result,
+                          int32_t flags);
 void perigee_guard_refuse(perigee_guard *guard, const perigee_guard_call *call);
 
 /* perigee_guard_progress: the counts of repeats and depth begin again. reset: everything does. */

@@ -166,8 +166,11 @@ static void be_consistent(const context *at, perigee_guard_verdict *verdict) {
 
 /* Answers that the cache gave prove nothing: before a refusal it must have been executed twice. */
 static void confirm(const context *at, perigee_guard_verdict *verdict) {
-  if (!at->call->cached || at->streak < at->guard->limits.refresh_at) return;
-  if (verdict->action < PERIGEE_GUARD_BLOCK || at->key->fresh < 2)
+  const perigee_guard_limits *limits = &at->guard->limits;
+  uint32_t hits = at->key ? at->key->hits + 1u : 1, fresh = at->key ? at->key->fresh : 0;
+  if (!at->call->cached) return;
+  int is_due = (limits->refresh_by_hits ? hits : at->streak) >= limits->refresh_at;
+  if (verdict->action >= PERIGEE_GUARD_BLOCK ? fresh < 2 : is_due)
     verdict->action = PERIGEE_GUARD_REFRESH;
 }
 
@@ -182,15 +185,15 @@ static void count_calls(const context *at, perigee_guard_verdict *verdict) {
   int counts = at->call->kind != PERIGEE_GUARD_POLLS && (limits->repeats_strict || !at->is_polling);
   if (counts && repeats > limits->repeats)
     find(verdict, PERIGEE_GUARD_BLOCK, PERIGEE_GUARD_REPEAT, repeats, loop, key ? key->first : 0);
-  double depth = (double)guard->calls - guard->counted_from + 1;
+  double calls = guard->calls + at->call->pending + 1, depth = calls - guard->counted_from;
   if (depth > limits->depth)
     find(verdict, PERIGEE_GUARD_BLOCK, PERIGEE_GUARD_DEPTH, depth, 0, guard->counted_from + 1);
-  if (guard->calls >= limits->max_calls)
-    find(verdict, PERIGEE_GUARD_STOP, PERIGEE_GUARD_BUDGET, guard->calls + 1.0, 0, 1);
+  if (calls > limits->max_calls)
+    find(verdict, PERIGEE_GUARD_STOP, PERIGEE_GUARD_BUDGET, calls, 0, 1);
 }
 
-PERIGEE_API void perigee_guard_check(const perigee_guard *guard, const perigee_guard_call *call,
-                                     perigee_guard_verdict *verdict) {
+PERIGEE_API int32_t perigee_guard_check(const perigee_guard *guard, const perigee_guard_call *call,
+                                        perigee_guard_verdict *verdict) {
   context at = context_of(guard, call);
   *verdict = (perigee_guard_verdict){.action = PERIGEE_GUARD_OK};
   look_for_cycle(&at, verdict);
@@ -200,4 +203,5 @@ PERIGEE_API void perigee_guard_check(const perigee_guard *guard, const perigee_g
   confirm(&at, verdict);
   count_calls(&at, verdict);
   be_consistent(&at, verdict);
+  return verdict->action;
 }

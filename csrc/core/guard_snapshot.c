@@ -42,8 +42,9 @@ static void put_u64(sink *to, uint64_t value) {
 }
 
 static void put_key(sink *to, const perigee_guard_key *key) {
-  const uint32_t words[] = {key->units, key->last_unit,    key->first,  key->last,  key->vetoed,
-                            key->total, key->counted_from, key->streak, key->fresh, key->transient};
+  const uint32_t words[] = {key->units,  key->last_unit, key->first,        key->last,
+                            key->vetoed, key->total,     key->counted_from, key->streak,
+                            key->fresh,  key->transient, key->hits};
   put_u64(to, key->item.name);
   put_u64(to, key->result);
   put(to, &key->last_t, sizeof key->last_t);
@@ -161,8 +162,9 @@ static void take_key(source *from, perigee_guard *guard) {
   key->total = take_number(from, guard->calls);
   key->counted_from = take_number(from, guard->calls);
   key->streak = (uint16_t)take_number(from, UINT16_MAX);
-  key->fresh = (uint8_t)take_number(from, UINT8_MAX);
-  key->transient = (uint8_t)take_number(from, 1);
+  key->fresh = take_number(from, 127) & 127;
+  key->transient = take_number(from, 1) & 1;
+  key->hits = (uint8_t)take_number(from, UINT8_MAX);
 }
 
 static void take_tool(source *from, perigee_guard *guard) {

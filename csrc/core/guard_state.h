@@ -37,8 +37,9 @@ typedef struct perigee_guard_key {
   uint32_t total;  /* calls since `counted_from` */
   uint32_t counted_from;
   uint16_t streak;
-  uint8_t fresh;     /* of them executed, as far as 255 */
-  uint8_t transient; /* its last answer was an error that may go away */
+  uint8_t fresh : 7;     /* of them executed, as far as 127 */
+  uint8_t transient : 1; /* its last answer was an error that may go away */
+  uint8_t hits;          /* of them, those since the last one that was executed, as far as 255 */
 } perigee_guard_key;
 
 typedef struct perigee_guard_tool {

@@ -54,9 +54,10 @@ end
 
 --- Makes a cache. Options: see `docs/api.md`, section 1.
 -- @tparam[opt] table opts options
+-- @tparam[opt] cdata versions of tags that it shares with other caches (`tags.h`); default: its own
 -- @treturn perigee.cache the cache
 -- @raise on an unknown option or a value it does not take; on a name that is in use
-function _M.new(opts)
+function _M.new(opts, versions)
   opts = opts or {}
   options.argument("perigee.new", "opts", kinds.list, opts, 2)
   options.check("perigee.new", opts, NEW, 2)
@@ -70,7 +71,7 @@ function _M.new(opts)
     name = opts.name,
     version = 0,     -- how often it was cleared
     loading = 0,     -- loads that run
-    tagged = false,  -- whether any tag was ever used
+    tagged = versions ~= nil, -- whether any tag was ever used
     closed = false,
     open = {},       -- open batches by batch loader
     maxsize = opts.maxsize or 128,
@@ -94,7 +95,7 @@ function _M.new(opts)
     ttl_jitter = opts.ttl_jitter or 0,
     policy = opts.policy or "auto",
     on_evict = opts.on_evict,
-  }, runtime.clock)
+  }, runtime.clock, versions)
   inspection.reset_counters(self)
   if self.copy then copying.wrap(self, _M) end
   metrics.register(self, 2)

@@ -12,6 +12,7 @@
 -- encoded by `perigee.keys`.
 -- @module perigee.memo
 
+local arguments = require "perigee.arguments"
 local cache_face = require "perigee.cache"
 local copying = require "perigee.copying"
 local keys = require "perigee.keys"
@@ -29,50 +30,14 @@ local _M = {}
 
 -- Where a wrapped function keeps what is nobody's business.
 local INSIDE = {}
-
--- Parameters ------------------------------------------------------------------------------
-
--- How many parameters a function names, and whether it takes more. Of a C function nothing is
--- known: it takes what comes.
-local function parameters_of(fn)
-  if type(fn) == "table" then
-    local inside = rawget(fn, INSIDE)
-    if inside then return inside.count, inside.open end
-    local count, open = parameters_of(debug.getmetatable(fn).__call)
-    return math.max(count - 1, 0), open
-  end
-  local info = debug.getinfo(fn, "u")
-  return info.nparams, info.isvararg
-end
-
--- Keys ------------------------------------------------------------------------------------
-
--- The key of a call, from all its arguments.
-local function key_by_position(inside)
-  local skip, count, open, where = inside.skip, inside.count, inside.open, inside.where
-  return function(...)
-    local n = open and math.max(select("#", ...), count) or count
-    return keys.list(where, n - skip, select(skip + 1, ...))
-  end
-end
-
--- `key_fn` sees what the function sees.
-local function key_by_function(inside)
-  local key_fn, where, count = inside.key_fn, inside.where, inside.count
-  local function key_of_results(...) return keys.list(where, select("#", ...), ...) end
-  if inside.open then return function(...) return key_of_results(key_fn(...)) end end
-  if count == 0 then return function() return key_of_results(key_fn()) end end
-  if count == 1 then return function(a) return key_of_results(key_fn(a)) end end
-  if count == 2 then return function(a, b) return key_of_results(key_fn(a, b)) end end
-  return function(...) return key_of_results(key_fn(unpack({ ... }, 1, count))) end
-end
+local SIGNATURE = arguments.SIGNATURE
 
 -- Calls -----------------------------------------------------------------------------------
 
 -- A loader that calls the function with these arguments, whatever the key is.
 local function with_arguments(fn, n, ...)
-  local arguments = { ... }
-  return function() return pack(fn(unpack(arguments, 1, n))) end
+  local list = { ... }
+  return function() return pack(fn(unpack(list, 1, n))) end
 end
 
 local function given(part, value)
@@ -163,15 +128,6 @@ local function call_with_any(part, fn, key_of)
     if slot >= 0 then return given(part, value) end
     return load(part, key, slot, with_arguments(fn, select("#", ...), ...))
   end
-end
-
--- `f(...)` for a table f: like the call, with one argument more.
-local function metacall(call, count)
-  if count == 0 then return function() return call() end end
-  if count == 1 then return function(_, a) return call(a) end end
-  if count == 2 then return function(_, a, b) return call(a, b) end end
-  if count == 3 then return function(_, a, b, c) return call(a, b, c) end end
-  return function(_, ...) return call(...) end
 end
 
 -- Methods ---------------------------------------------------------------------------------
@@ -267,30 +223,16 @@ local function cache_options(where, opts, defaults)
   return own
 end
 
-local function check_skip(where, skip, count, open)
-  if skip == 0 or open or skip <= count then return end
-  error(("%s: option \"skip_args\" is %d, but the function has %d parameter%s")
-    :format(where, skip, count, count == 1 and "" or "s"), 3)
-end
-
-local function describe(fn)
-  if type(fn) ~= "function" then return tostring(fn) end
-  local info = debug.getinfo(fn, "S")
-  if info.what == "C" then return tostring(fn) end
-  return ("%s:%d"):format(info.short_src, info.linedefined)
-end
-
 local function wrap(where, opts, cache, ttl, fn)
-  local count, open = parameters_of(fn)
+  local count, open = arguments.of(fn)
   local skip = opts.skip_args or 0
-  check_skip(where, skip, count, open)
-  local label = ("%s(%s)"):format(where, describe(fn))
-  local inside = { where = where, count = count, open = open, skip = skip, key_fn = opts.key_fn,
-    shares = opts.cache ~= nil }
+  arguments.check_skip(where, skip, count, open, 2)
+  local label = ("%s(%s)"):format(where, arguments.place(fn))
+  local inside = { count = count, open = open, shares = opts.cache ~= nil }
   local made, part = pcall(part_face.new, cache, ttl, label, opts.name, inside)
   if not made then error(("%s: %s"):format(where, part), 3) end
   inside.part = part
-  inside.key_of = (opts.key_fn and key_by_function or key_by_position)(inside)
+  inside.key_of = arguments.keyed(where, count, open, skip, opts.key_fn)
   local straight = not open and not opts.key_fn and BY_SKIPPED[skip]
   local by_count = straight and straight[count]
   local call
@@ -300,9 +242,10 @@ local function wrap(where, opts, cache, ttl, fn)
     call = call_with_any(inside.part, fn, inside.key_of)
   end
   if cache.remote then call = looking.first(cache.remote, call, by_count and count) end
-  return setmetatable({ cache = cache, fn = fn, call = call, [INSIDE] = inside }, {
+  return setmetatable({ cache = cache, fn = fn, call = call, [INSIDE] = inside,
+    [SIGNATURE] = inside }, {
     __index = methods,
-    __call = metacall(call, by_count and count),
+    __call = arguments.metacall(call, by_count and count),
     __name = "perigee.function",
     __tostring = function() return label end,
   })

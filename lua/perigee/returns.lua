@@ -2,7 +2,12 @@
 
 --- What a function returned, as one value that a cache can hold: one result stands for itself;
 -- none, or several, go into a box.
+--
+-- A box has `n` and [1..n]. Those of `box` may also have `failed`: `"raised"` (and [1] is the
+-- error) or `"returned"` (nil and an error); and `tags`, a list of tags that the call has learned.
 -- @module perigee.returns
+
+local tags = require "perigee.tags"
 
 local select, type, getmetatable, setmetatable = select, type, getmetatable, setmetatable
 
@@ -24,7 +29,22 @@ function _M.pack(...)
   return nil, setmetatable({ n = n, ... }, failure_mt)
 end
 
+--- Packs results into a box, however many there are.
+-- @param ... the results
+-- @treturn table the box
+function _M.box(...)
+  return setmetatable({ n = select("#", ...), ... }, box_mt)
+end
+
+--- Whether a value is a box.
+-- @param value anything
+-- @treturn boolean
+function _M.is_box(value)
+  return type(value) == "table" and getmetatable(value) == box_mt
+end
+
 local function unbox(box)
+  if box.n == 1 then return box[1] end
   if box.n == 2 then return box[1], box[2] end
   if box.n == 3 then return box[1], box[2], box[3] end
   return unpack(box, 1, box.n)
@@ -54,12 +74,12 @@ function _M.first(value)
   return value
 end
 
---- The results in a box as a table of scalars by name, for tiers: `n`, and those that are not nil.
+--- A box as a table by names, for tiers: `n`, the results that are not nil, `failed` and `tags`.
 -- @param value any value of a cache
 -- @treturn table|nil nil: it is no box
 function _M.to_table(value)
   if type(value) ~= "table" or getmetatable(value) ~= box_mt then return nil end
-  local named = { n = value.n }
+  local named = { n = value.n, failed = value.failed, tags = value.tags }
   for i = 1, value.n do named["r" .. i] = value[i] end
   return named
 end
@@ -70,7 +90,10 @@ end
 function _M.from_table(named)
   local n = type(named) == "table" and named.n
   if type(n) ~= "number" or n < 0 or n > 65535 or n % 1 ~= 0 then return nil end
-  local box = { n = n }
+  local failed, learned = named.failed, named.tags
+  if failed ~= nil and failed ~= "raised" and failed ~= "returned" then return nil end
+  if learned ~= nil and not tags.LIST[2](learned) then return nil end
+  local box = { n = n, failed = failed, tags = learned }
   for i = 1, n do box[i] = named["r" .. i] end
   return setmetatable(box, box_mt)
 end

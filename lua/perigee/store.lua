@@ -97,8 +97,9 @@ end
 -- @tparam table opts `maxsize`, `maxweight`, `grace` (seconds), `ttl_jitter`, `policy`, `on_evict`,
 --   `name`; checked before
 -- @tparam cdata clock the `perigee_clock` that entries expire by
+-- @tparam[opt] cdata shared the `perigee_tags` that it shares with other stores
 -- @treturn table the store
-function _M.new(opts, clock)
+function _M.new(opts, clock, shared)
   local config = ffi.new("perigee_store_config", {
     max_entries = opts.maxsize,
     max_weight = opts.maxweight,
@@ -106,9 +107,9 @@ function _M.new(opts, clock)
     jitter = opts.ttl_jitter,
     policy = POLICIES[opts.policy],
   })
-  local tags = C.perigee_tags_new()
+  local tags = shared or C.perigee_tags_new()
   local handle = tags ~= nil and C.perigee_store_new(config, clock, tags)
-  C.perigee_tags_free(tags) -- the store owns them, too
+  if not shared then C.perigee_tags_free(tags) end -- the store owns them, too
   if not handle or handle == nil then error("perigee.new: out of memory", 0) end
   local self = setmetatable({
     name = opts.name or "",

@@ -7,17 +7,21 @@ local C = require("perigee.lib").core
 
 local _M = {}
 
+local holding = false -- a node, of a registry that several stores may share
+
 --- What has to drain first, or makes a node, cannot be done by a finalizer that finds the store
 -- busy.
 -- @tparam table self the store
 function _M.refuse_while_busy(self)
-  if self.busy then error("perigee: not in a finalizer, while the cache is being written", 0) end
+  if self.busy or holding then
+    error("perigee: not in a finalizer, while the cache is being written", 0)
+  end
 end
 
 --- Raises; the store is not busy any more.
 -- @tparam table self the store
 function _M.out_of_memory(self)
-  self.busy = false
+  self.busy, holding = false, false
   error("perigee: out of memory", 0)
 end
 
@@ -26,7 +30,7 @@ end
 local function hold_node(self, path)
   local node
   _M.refuse_while_busy(self)
-  self.busy = true
+  self.busy, holding = true, true
   if type(path) == "string" then
     node = C.perigee_tags_path(self.tags, path, #path)
   else
@@ -47,7 +51,7 @@ end
 function _M.tag(self, slot, tags)
   for i = 1, #tags do
     local failed = C.perigee_store_tag(self.handle, slot, hold_node(self, tags[i])) ~= 0
-    self.busy = false
+    self.busy, holding = false, false
     if failed then _M.out_of_memory(self) end
   end
 end
@@ -60,7 +64,7 @@ end
 function _M.may_keep(self, tags, began)
   for i = 1, #tags do
     local may = C.perigee_tags_may_keep(self.tags, hold_node(self, tags[i]), began) == 1
-    self.busy = false
+    self.busy, holding = false, false
     if not may then return false end
   end
   return true
@@ -79,7 +83,7 @@ end
 function _M.write_tag(self, path)
   C.perigee_tags_write(self.tags, hold_node(self, path))
   C.perigee_store_invalidate(self.handle)
-  self.busy = false
+  self.busy, holding = false, false
 end
 
 return _M

@@ -30,7 +30,8 @@ describe("a guard", function()
   end
 
   local function record(call, result, flags, which)
-    C.perigee_guard_record(which or guard, call, result, #result, 1, flags or 0)
+    C.perigee_guard_record(which or guard, call, C.perigee_guard_print(result, #result, 1),
+      flags or 0)
     assert.is_true(C.perigee_guard_verify(which or guard) == nil)
   end
 

@@ -19,9 +19,10 @@ static void use(perigee_guard *guard, const uint8_t *data, size_t size) {
     perigee_guard_name(&call, "tool", 4, &argument, 1, 1);
     call.now = (double)i;
     call.round = data[i] >> 6;
+    call.pending = data[i] >> 7;
     perigee_guard_check(guard, &call, &verdict);
     if (verdict.action >= PERIGEE_GUARD_BLOCK) perigee_guard_refuse(guard, &call);
-    else perigee_guard_record(guard, &call, &argument, 1, 1, data[i] >> 5);
+    else perigee_guard_record(guard, &call, argument, data[i] >> 5);
     if (perigee_guard_verify(guard)) abort();
   }
 }

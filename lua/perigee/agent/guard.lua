@@ -19,9 +19,9 @@ local ffi = require "ffi"
 
 local C = require("perigee.lib").core
 local context = require "perigee.context"
-local keys = require "perigee.keys"
 local messages = require "perigee.agent.messages"
 local options = require "perigee.options"
+local prints = require "perigee.agent.prints"
 
 local kinds = options.kinds
 
@@ -30,14 +30,14 @@ local mt = { __index = _M, __name = "perigee.agent.guard" }
 
 local ACTIONS, KINDS = messages.ACTIONS, messages.KINDS
 
+--- What a tool may do, by name.
 local CALL_KINDS = { read = C.PERIGEE_GUARD_READ, write = C.PERIGEE_GUARD_WRITE,
   exec = C.PERIGEE_GUARD_EXEC, poll = C.PERIGEE_GUARD_POLLS }
 
+_M.CALL_KINDS = CALL_KINDS
+
 local IS_ERROR, IS_TRANSIENT = C.PERIGEE_GUARD_IS_ERROR, C.PERIGEE_GUARD_IS_TRANSIENT
 local WAS_CACHED = C.PERIGEE_GUARD_WAS_CACHED
-
--- Types of bytes, for fingerprints.
-local TEXT, NUMBER, TRUE, FALSE, NIL, UNIQUE = 1, 2, 3, 4, 5, 6
 
 local LIMIT = { "a number of calls > 0, or math.huge",
   function(v) return type(v) == "number" and v > 0 end }
@@ -52,10 +52,14 @@ local SPEC = { clock = kinds.callable, loop_key = kinds.callable, result_key = k
   evidence = options.one_of { "results", "calls" } }
 for _, name in ipairs(LIMITS) do SPEC[name] = LIMIT end
 
---- The options of `new`, for those who take them along.
-_M.OPTIONS = SPEC
+--- The options of `new` that are limits, for those who take them along.
+_M.LIMITS = {}
+for name, kind in next, SPEC do _M.LIMITS[name] = kind end
+_M.LIMITS.clock, _M.LIMITS.loop_key, _M.LIMITS.result_key = nil, nil, nil
 
--- What `new` makes of its options, in C.
+--- What `new` makes of its options, in C.
+-- @tparam table opts checked before
+-- @treturn cdata
 local function limits_of(opts)
   local limits = ffi.new "perigee_guard_limits"
   C.perigee_guard_default_limits(limits)
@@ -67,6 +71,7 @@ local function limits_of(opts)
   limits.by_calls = opts.evidence == "calls" and 1 or 0
   return limits
 end
+_M.limits_of = limits_of
 
 local function wrap(opts, handle)
   if handle == nil then error("perigee: out of memory", 0) end
@@ -76,7 +81,6 @@ local function wrap(opts, handle)
     verdict = ffi.new "perigee_guard_verdict",
     clock = opts.clock or context.port.now,
     loop_key = opts.loop_key, result_key = opts.result_key,
-    unique = 0,
   }, mt)
 end
 
@@ -96,49 +100,20 @@ function _M.new(opts)
   return wrap(opts, C.perigee_guard_new(limits_of(opts)))
 end
 
--- Fingerprints -------------------------------------------------------------------------------
-
-local number_box = ffi.new "double[1]"
-local number_bytes = ffi.cast("const char *", number_box)
-
--- Bytes that stand for a value, how many, and their type. A key that is no text stands for itself.
-local function bytes_of(key)
-  local kind = type(key)
-  if kind == "string" then return key, #key, TEXT end
-  if kind == "number" then
-    number_box[0] = key
-    return number_bytes, 8, NUMBER
-  end
-  if kind == "boolean" then return "", 0, key and TRUE or FALSE end
-  return "", 0, NIL
-end
-
-local function key_of(value)
-  if value == nil then return nil end
-  return keys.one("guard", value)
-end
-
 -- The call in C, by what `check` was given.
 local function fill_call(self, spec, now)
   local call, args = self.call, spec.args
   if self.loop_key then args = self.loop_key(spec.tool, args) end
-  local key = key_of(args)
-  local bytes, length, kind = bytes_of(key)
-  C.perigee_guard_name(call, spec.tool, #spec.tool, bytes, length, kind)
+  prints.name(call, spec.tool, prints.key_of("guard:check", args))
   call.now, call.round = now, spec.round or 0
   call.kind = CALL_KINDS[spec.kind or "exec"]
   call.cached = spec.cached and 1 or 0
 end
 
--- A result that no fingerprint stands for is unlike any other: it is never evidence.
-local function result_key_of(self, tool, result)
+local function print_of(self, tool, result, failed)
+  if failed then return prints.of_error(result) end
   if self.result_key then result = self.result_key(tool, result) end
-  if type(result) == "string" then return result, #result, TEXT end
-  local ok, key = pcall(key_of, result)
-  if ok then return bytes_of(key) end
-  self.unique = self.unique + 1
-  number_box[0] = self.unique
-  return number_bytes, 8, UNIQUE
+  return prints.of(result)
 end
 
 -- Checking -------------------------------------------------------------------------------------
@@ -162,12 +137,13 @@ local function check_call(spec)
   end
 end
 
-local function describe(self, v)
-  local verdict = self.verdict
+--- Adds to a verdict what C says of it.
+-- @tparam table v the verdict
+-- @tparam cdata verdict from C
+function _M.describe(v, verdict)
   v.kind, v.period = KINDS[verdict.kind], verdict.period
   v.count, v.since = verdict.count, verdict.since
   v.loop_id = bit.tohex(verdict.loop_high) .. bit.tohex(verdict.loop_low)
-  v.message = messages.text(v)
 end
 
 --- What to do with a call that is about to be made. Nothing is counted yet: `record` or `refuse`
@@ -186,7 +162,10 @@ function _M:check(spec)
   fill_call(self, spec, now)
   C.perigee_guard_check(self.handle, self.call, verdict)
   local v = { action = ACTIONS[verdict.action], tool = spec.tool, spec = spec, now = now }
-  if verdict.kind ~= 0 then describe(self, v) end
+  if verdict.kind ~= 0 then
+    _M.describe(v, verdict)
+    v.message = messages.text(v)
+  end
   return v
 end
 
@@ -202,9 +181,9 @@ function _M:record(v, result, how)
     if how.transient then flags = flags + IS_TRANSIENT end
     if how.cached then flags = flags + WAS_CACHED end
   end
-  fill_call(self, v.spec, v.now) -- first: both use one box for numbers
-  local bytes, length, kind = result_key_of(self, v.tool, result)
-  C.perigee_guard_record(self.handle, self.call, bytes, length, kind, flags)
+  fill_call(self, v.spec, v.now)
+  C.perigee_guard_record(self.handle, self.call,
+    print_of(self, v.tool, result, how and how.error), flags)
 end
 
 --- The call was refused. That counts as one more of the same.

@@ -24,6 +24,10 @@ _M.KINDS = {
 
 local SAID = {
   cycle = function(v)
+    if v.steps and v.period > 1 then
+      return ("Cycle detected: %s. It has come round %d times with the same results")
+        :format(v.steps, v.count)
+    end
     if v.period == 1 then
       return ("%s was called %d times in a row with the same arguments and gave the same result")
         :format(v.tool, v.count)
@@ -76,11 +80,20 @@ local LEADS = {
 }
 
 --- The message of a verdict.
--- @tparam table v `action`, `kind`, `tool`, `period`, `count`, `since`
+-- @tparam table v `action`, `kind`, `tool`, `period`, `count`, `since`; if they are known, `steps`
+--   of a cycle, and `answer`, what the call gave the last time
 -- @treturn string
 function _M.text(v)
-  return ("%s: %s. Instead: %s."):format(LEADS[v.action] or "Note", SAID[v.kind](v),
+  local answer = v.answer and (" The last answer was %s."):format(v.answer) or ""
+  return ("%s: %s.%s Instead: %s."):format(LEADS[v.action] or "Note", SAID[v.kind](v), answer,
     ADVICE[v.kind])
+end
+
+--- The message of the rule by which any sequence of calls that comes twice is a loop.
+-- @tparam table v with `steps`
+-- @treturn string
+function _M.literal(v)
+  return "Cycle detected: " .. v.steps
 end
 
 return _M

@@ -1,0 +1,120 @@
+-- SPDX-License-Identifier: MIT
+
+--- Tools whose calls are executed whatever was before: those that write, and those that do what
+-- must not be remembered. In a session they are guarded; what they write is forgotten before and
+-- after.
+-- @module perigee.agent.action
+
+local C = require("perigee.lib").core
+local context = require "perigee.context"
+local counts = require "perigee.agent.counts"
+local keys = require "perigee.keys"
+local outcome = require "perigee.agent.outcome"
+local paths = require "perigee.agent.paths"
+local prints = require "perigee.agent.prints"
+local sessions = require "perigee.agent.session"
+local writes = require "perigee.agent.writes"
+
+local error, pcall = error, pcall
+local AT, add = counts.AT, counts.add
+local BLOCK = C.PERIGEE_GUARD_BLOCK
+
+local _M = {}
+
+-- Plans --------------------------------------------------------------------------------------
+
+-- Of every read of the resource with the same arguments: a key, or in the sessions' own copies a
+-- path, which is the same for all of them.
+local function add_read(reader, plan, session, ...)
+  local key = reader.key_of(...)
+  if not reader.scoped then
+    if plan.everywhere then
+      plan.keys[#plan.keys + 1], plan.keys[#plan.keys + 2] = reader.cache, key
+    end
+  elseif plan.everywhere then
+    plan.paths[#plan.paths + 1] = paths.of_call(reader.number, key)
+  elseif session then
+    plan.keys[#plan.keys + 1] = reader.cache
+    plan.keys[#plan.keys + 1] = keys.two("agent.invalidator", session.number, key)
+  end
+end
+
+local function add_paths(plan, session, list)
+  for i = 1, #list do
+    local path = list[i]
+    if plan.everywhere then
+      plan.paths[#plan.paths + 1] = path
+    elseif session then
+      plan.paths[#plan.paths + 1] = paths.of_session(session.number, path)
+    end
+  end
+end
+
+-- What a call of a tool that writes makes old.
+local function plan_of(tool, session, ...)
+  local plan = { tool = tool.name, paths = {}, keys = {}, everywhere = not tool.scoped }
+  if tool.tags_of then add_paths(plan, session, tool.tags_of(...)) end
+  if tool.reads_of then writes.each(tool.resource, add_read, plan, session, tool.reads_of(...)) end
+  return plan
+end
+
+-- Calls --------------------------------------------------------------------------------------
+
+-- The tool's function, with what it writes forgotten before and after.
+local function run(tool, session, ...)
+  local plan = tool.writes and plan_of(tool, session, ...)
+  if plan then writes.begin(plan) end
+  local began = context.port.now()
+  local answer = outcome.of(pcall(tool.fn, ...))
+  local seconds = context.port.now() - began
+  local counted = session and session.counts
+  add(counted, tool.counts, AT.executed, 1)
+  add(counted, tool.counts, AT.executed_seconds, seconds)
+  if answer.failed then add(counted, tool.counts, AT.errors, 1) end
+  if plan then
+    add(counted, tool.counts, AT.invalidations, 1)
+    return answer, writes.finish(plan)
+  end
+  return answer
+end
+
+-- The guard's key of a call. Arguments that cannot be one make it unlike any other.
+local function guard_key_of(tool, ...)
+  if tool.loop_key then return prints.key_of(tool.where, tool.loop_key(...)) end
+  local ok, key = pcall(tool.key_of, ...)
+  return ok and key or prints.unique()
+end
+
+local function call_guarded(tool, session, ...)
+  local key = guard_key_of(tool, ...)
+  local call, action, v = sessions.begin(session, tool, key, nil)
+  if action == BLOCK then return sessions.in_place(session, tool, key, nil, v) end
+  local ok, answer, err = pcall(run, tool, session, ...)
+  if not ok then -- it was not even begun
+    sessions.leave(session, call)
+    error(answer, 0)
+  end
+  outcome.tell(session, tool, key, call, v, "executed", answer, false)
+  return answer, err
+end
+
+--- Calls a tool.
+-- @tparam table tool `name`, `fn`, `kind`, `counts`; if it writes: `writes`, `scoped`, `resource`,
+--   and `tags_of` or `reads_of`
+-- @param ... its arguments
+-- @return what it returned
+-- @raise what it raised; a refusal
+function _M.call(tool, ...)
+  local session = sessions.current()
+  local answer, err
+  if session then
+    answer, err = call_guarded(tool, session, ...)
+  else
+    add(nil, tool.counts, AT.calls, 1)
+    answer, err = run(tool, nil, ...)
+  end
+  if err ~= nil and not answer.failed then error(err, 0) end
+  return outcome.give(answer)
+end
+
+return _M
