@@ -151,7 +151,7 @@ static void look_for_stall(const context *at, perigee_guard_verdict *verdict) {
 }
 
 static int has_learned_since(const perigee_guard *guard, uint32_t call) {
-  return guard->progress_at > call || guard->change_at > call;
+  return guard->progress_at > call || guard->change_at > call || guard->counted_from >= call;
 }
 
 static void be_consistent(const context *at, perigee_guard_verdict *verdict) {

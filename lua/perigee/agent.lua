@@ -30,7 +30,8 @@ _M.cache, _M.invalidator = definition.cache, definition.invalidator
 
 local function check_options(where, opts)
   options.argument(where, "opts", kinds.list, opts, 3)
-  return options.check(where, opts, sessions.SPEC, 3)
+  options.check(where, opts, sessions.SPEC, 3)
+  return opts
 end
 
 --- Opens a session, for who cannot put all that happens in it into one function.

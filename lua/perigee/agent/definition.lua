@@ -40,12 +40,14 @@ local CACHE = { resource = paths.RESOURCE, scope = SCOPE,
   backup = backup.KIND, remote_cache = remote.KIND, neg_errors = NEG_ERRORS,
   classify = kinds.callable, loop_key = kinds.callable, result_key = kinds.callable }
 
-local function check_resource(where, opts)
+-- What both need: the resource.
+local function check_options(where, opts, specs)
+  options.argument(where, "opts", kinds.list, opts, 3)
+  options.check(where, opts, specs, 3)
   options.argument(where, "option \"resource\"", paths.RESOURCE, opts.resource, 3)
 end
 
-local function check_cache_options(opts)
-  check_resource("agent.cache", opts)
+local function check_tiers(opts)
   for _, tier in ipairs { "backup", "remote_cache" } do
     if opts[tier] and opts.scope == "session" then
       error(("agent.cache: option %q goes with scope \"global\": the copies of a session vanish "
@@ -200,9 +202,8 @@ end
 --   returns the tool
 -- @raise on a mistake in the options
 function _M.cache(opts)
-  options.argument("agent.cache", "opts", kinds.list, opts, 2)
-  options.check("agent.cache", opts, CACHE, 2)
-  check_cache_options(opts)
+  check_options("agent.cache", opts, CACHE)
+  check_tiers(opts)
   return function(fn)
     options.argument("agent.cache", "fn", kinds.callable, fn, 2)
     if opts.kind == "exec" then
@@ -246,13 +247,11 @@ end
 -- @treturn function takes the function, returns the tool
 -- @raise on a mistake in the options
 function _M.invalidator(opts)
-  options.argument("agent.invalidator", "opts", kinds.list, opts, 2)
-  if opts.skip_args ~= nil then
+  if type(opts) == "table" and opts.skip_args ~= nil then
     error("agent.invalidator: option \"skip_args\" is not for invalidators; give option "
       .. "\"key_fn\": it gets the mutation's arguments and returns those of the reads to forget", 2)
   end
-  options.check("agent.invalidator", opts, INVALIDATOR, 2)
-  check_resource("agent.invalidator", opts)
+  check_options("agent.invalidator", opts, INVALIDATOR)
   return function(fn)
     options.argument("agent.invalidator", "fn", kinds.callable, fn, 2)
     return defined(pcall(define_invalidator, opts, fn))

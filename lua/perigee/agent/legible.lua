@@ -19,9 +19,8 @@ local function quote(text)
   return (("%q"):format(cut(text)):gsub("\\\n", "\\n"))
 end
 
--- Fields as they are written in Lua; those of a list without their numbers.
-local function field_text(key, text, position)
-  if key == position then return text end
+-- A field that is not in the list part, as it is written in Lua.
+local function field_text(key, text)
   if type(key) == "string" and key:find "^[%a_][%w_]*$" then return key .. " = " .. text end
   return ("[%s] = %s"):format(type(key) == "string" and quote(key) or tostring(key), text)
 end
@@ -84,15 +83,16 @@ end
 
 local numbers = { d = ffi.typeof "double[1]", i = ffi.typeof "int64_t[1]",
   u = ffi.typeof "uint64_t[1]" }
-local CONSTANTS = { n = "nil", t = "true", f = "false" }
+local CONSTANTS = { n = nil, t = true, f = false }
 
-local read -- of what `perigee.keys` writes: the text of the value at a place, and the next place
+local object_mt = { __tostring = function(self) return self.text end }
+
+local read -- of what `perigee.keys` writes: the value at a place, and the next place
 
 local function read_number(key, at, kind)
-  local box = numbers[kind]()
-  ffi.copy(box, key:sub(at, at + 7), 8)
-  local text = tostring(box[0])
-  return text, at + 8
+  local number = numbers[kind]()
+  ffi.copy(number, key:sub(at, at + 7), 8)
+  return number[0], at + 8
 end
 
 local function read_text(key, at)
@@ -102,27 +102,24 @@ local function read_text(key, at)
 end
 
 local function read_table(key, at)
-  local fields, position = {}, 1
+  local value = {}
   while key:sub(at, at) ~= ")" do
-    local name, text
+    local name, field
     name, at = read(key, at)
-    text, at = read(key, at)
-    local bare = name:match '^"([%a_][%w_]*)"$'
-    if name == tostring(position) then position = position + 1 else
-      text = (bare or ("[%s]"):format(name)) .. " = " .. text
-    end
-    fields[#fields + 1] = text
+    field, at = read(key, at)
+    value[name] = field
   end
-  return table_text(fields), at + 1
+  return value, at + 1
 end
 
 function read(key, at)
   local kind = key:sub(at, at)
-  if CONSTANTS[kind] then return CONSTANTS[kind], at + 1 end
   if numbers[kind] then return read_number(key, at + 1, kind) end
   if kind == "(" then return read_table(key, at + 1) end
+  if kind ~= "s" and kind ~= "o" then return CONSTANTS[kind], at + 1 end
   local text, after = read_text(key, at + 1)
-  return kind == "o" and text or quote(text), after
+  if kind == "o" then text = setmetatable({ text = text }, object_mt) end
+  return text, after
 end
 
 --- The arguments that a key was made of.
@@ -133,7 +130,9 @@ function _M.key(key)
   if type(key) ~= "string" or key:sub(1, 1) ~= START then return _M.value(key) end
   local texts, at = {}, 2
   while at <= #key do
-    texts[#texts + 1], at = read(key, at)
+    local value
+    value, at = read(key, at)
+    texts[#texts + 1] = _M.value(value)
   end
   return cut(table.concat(texts, ", "))
 end

@@ -180,7 +180,8 @@ local function describe(self, tool, key, answer)
   if verdict.kind == 0 then return v end
   guard.describe(v, verdict)
   if v.kind == "cycle" then v.steps = self.trail:steps(tool.name, v.period) end
-  answer = answer or self.trail:answer(tool.name, key)
+  local is_of_tool = v.kind == "error" or v.kind == "stagnant"
+  answer = answer or self.trail:answer(tool.name, key, is_of_tool)
   v.answer = answer and legible.answer(answer)
   local is_literal = self.literal and v.kind == "cycle"
   v.message = is_literal and messages.literal(v) or messages.text(v)

@@ -43,12 +43,14 @@ end
 --- The last answer to a call.
 -- @tparam string tool its name
 -- @param key key of its arguments
+-- @tparam[opt] boolean any whether the answer to a call with other arguments will do
 -- @treturn table|nil the answer
-function _M:answer(tool, key)
+function _M:answer(tool, key, any)
   for number = self.count - 1, self.count - LENGTH, -1 do
     local at = place(self, number)
     if not at then return nil end
-    if self[at + 1] == tool and self[at + 2] == key and self[at + 5] then return self[at + 5] end
+    local is_it = self[at + 1] == tool and (any or self[at + 2] == key)
+    if is_it and self[at + 5] then return self[at + 5] end
   end
 end
 
