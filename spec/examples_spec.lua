@@ -103,6 +103,141 @@ for _, program in ipairs { "luajit", "perigee" } do
       assert.equal(0, status)
     end)
 
+    it("07-agent-shopping fetches a cart again when it was written to", function()
+      local output, status = run_example(program, "07-agent-shopping.lua")
+      assert.equal([[
+    the shop looks into the cart of user_1
+the cart of user_1 costs 20
+    the shop looks up the laptop
+a laptop costs 900
+    the shop puts a laptop into the cart of user_1
+    the shop looks into the cart of user_1
+the cart of user_1 costs 920
+the cart of user_1 costs 920
+    the shop sells the cart of user_1
+    the shop looks into the cart of user_1
+the cart of user_1 costs 0
+1 hit, 4 misses, 2 invalidations, hit rate 0.20
+
+without tags, the carts of others are fetched again:
+    the shop looks into the cart of user_2
+the cart of user_2 costs 40
+    the shop puts a mouse into the cart of user_1
+    the shop looks into the cart of user_2
+the cart of user_2 costs 40
+
+with tags, they are not:
+    the shop looks into the cart of user_2
+the cart of user_2 costs 40
+    the shop puts a mouse into the cart of user_1
+the cart of user_2 costs 40
+]], output)
+      assert.equal(0, status)
+    end)
+
+    it("08-agent-support has copies by session, which one write makes old for all", function()
+      local output, status = run_example(program, "08-agent-support.lua")
+      assert.equal([[
+agent-A writes for itself; agent-B keeps its copy:
+    the desk reads T-100
+    the desk reads T-100
+agent-A: open, agent-B: open
+agent-A: open, agent-B: open
+    the desk writes that T-100 is in progress
+    the desk reads T-100
+agent-A: in progress, agent-B: open
+
+new sessions; agent-A writes for everybody:
+    the desk reads T-100
+    the desk reads T-100
+agent-A: in progress, agent-B: in progress
+agent-A: in progress, agent-B: in progress
+    the desk writes that T-100 is solved
+    the desk reads T-100
+    the desk reads T-100
+agent-A: solved, agent-B: solved
+]], output)
+      assert.equal(0, status)
+    end)
+
+    it("09-agent-research is refused the fourth identical search, and what follows it", function()
+      local output, status = run_example(program, "09-agent-research.lua")
+      local message = output:match "\n(Refused: [^\n]+)"
+      assert.equal([[
+    searching for coroutines and caches
+answered: coroutines and caches
+    downloading https://example.org/caches
+answered: https://example.org/caches
+answered: coroutines and caches
+answered: coroutines and caches
+refused: coroutines and caches (kind "repeat", count 4)
+
+trying again does not help, nor does another tool:
+refused: coroutines and caches (kind "repeat", count 4)
+refused: https://example.org/caches (kind "repeat", count 4)
+
+after session:reset():
+answered: coroutines and caches
+]], (output:gsub("\nRefused: [^\n]+", "")))
+      assert.matches("search_web was called 4 times with the same arguments", message, 1, true)
+      assert.equal(0, status)
+    end)
+
+    it("10-agent-inventory goes on while results change, and stops when they do not", function()
+      local output, status = run_example(program, "10-agent-inventory.lua")
+      local message = output:match "\n(Refused: [^\n]+)"
+      assert.equal([[
+the stock changes:
+    SKU-42: 9 left
+    SKU-42: -1
+    SKU-42: 8 left
+    SKU-42: -1
+    SKU-42: 7 left
+    SKU-42: -1
+    SKU-42: 6 left
+    SKU-42: -1
+    SKU-42: 5 left
+    SKU-42: -1
+10 calls, and no loop
+
+the stock does not change:
+    SKU-42: 9 left
+    SKU-42: -1
+    SKU-42: 9 left
+    SKU-42: -1
+    SKU-42: 9 left
+    SKU-42: -1
+call 7 was refused (kind "cycle", count 4)
+
+the stock changes, and only calls count:
+    SKU-42: 9 left
+    SKU-42: -1
+    SKU-42: 8 left
+call 4 was refused (kind "cycle", count 2)
+Cycle detected: check_stock -> update_stock
+]], (output:gsub("\nRefused: [^\n]+", "")))
+      assert.matches("Cycle detected: update_stock -> check_stock", message, 1, true)
+      assert.equal(0, status)
+    end)
+
+    it("11-agent-payment asks the bank three times, or always where it only warns", function()
+      local output, status = run_example(program, "11-agent-payment.lua")
+      local repeated = "charge_payment was called 4 times with the same arguments"
+      local thrice = ("    charging 99.99 for ORD-1\n"):rep(3)
+      local warnings = {}
+      output = output:gsub("perigee: warn: ([^\n]+)\n", function(line)
+        warnings[#warnings + 1] = line
+        return ""
+      end)
+      assert.equal("on_loop = \"raise\"\n" .. thrice .. "attempt 4 raised: Refused\n"
+        .. "on_loop = \"short_circuit\"\n" .. thrice .. "attempt 4 returned: Refused\n"
+        .. "on_loop = \"warn\"\n" .. ("    charging 99.99 for ORD-1\n"):rep(10)
+        .. "ten attempts, and nothing is paid\n",
+        (output:gsub("Refused: " .. repeated .. "[^\n]+", "Refused")))
+      assert.matches(repeated, table.concat(warnings, "\n"), 1, true)
+      assert.equal(0, status)
+    end)
+
     it("demo makes the same requests three times, of real processes", function()
       if not has_dpkg() then return pending "this machine cannot: it has no dpkg-query" end
       local output, status = run_example(program, "demo.lua", "--requests 120")

@@ -20,6 +20,7 @@ local ffi = require "ffi"
 
 local C = require("perigee.lib").core
 local codec_face = require "perigee.codec"
+local doubles = require "perigee.doubles"
 local mac = require "perigee.mac"
 local returns = require "perigee.returns"
 local tags_face = require "perigee.tags"
@@ -38,7 +39,7 @@ assert(little, "perigee: envelopes are not made for big-endian machines")
 
 local pointer, chars = ffi.typeof "const uint8_t *", ffi.typeof "const char *"
 local lengths, checksums = ffi.typeof "uint32_t[1]", ffi.typeof "uint64_t[1]"
-local doubles = ffi.typeof "double[1]"
+local double = ffi.typeof "double[1]"
 
 -- Numbers at any address.
 local function read_number(array, bytes)
@@ -85,8 +86,8 @@ local function read_body(self, bytes, last)
   local flags = bytes[3]
   if flags > KNOWN_FLAGS then return nil, "flags of a later version" end
   if bytes[4] ~= self.id then return nil, "made by another codec" end
-  local deadline, at, key, tags = read_number(doubles, bytes + 5), HEAD, nil, nil
-  if deadline ~= deadline then return nil, "its deadline is no number" end
+  local deadline, at, key, tags = doubles.read(bytes + 5), HEAD, nil, nil
+  if not deadline then return nil, "its deadline is no number" end
   if bit.band(flags, HAS_KEY) ~= 0 then
     key, at = text_at(bytes, at, last)
     if not key then return nil, "its key is cut off" end
@@ -136,7 +137,7 @@ local function write_body(self, out, value, deadline, tags, key)
   if key then flags = flags + HAS_KEY end
   if tags and #tags > 0 then flags = flags + HAS_TAGS end
   out:put(MAGIC):putcdata(ffi.new("uint8_t[3]", VERSION, flags, self.id), 3)
-  put_number(out, doubles, deadline)
+  put_number(out, double, deadline)
   if key then put_text(out, key) end
   if tags and #tags > 0 then put_text(out, tag_codec.encode(tags)) end
   if value == nil then return true end

@@ -37,7 +37,7 @@ describe("a tool that writes", function()
       calls = calls + 1
       return k
     end)
-    local write = agent.invalidator { resource = "r", tags = { "r:{1}" } } (function(k) return k end)
+    local write = agent.invalidator { resource = "r", tags = { "r:{1}" } } (function(_) end)
     local a, b = agent.open(), agent.open()
     for _, session in ipairs { a, b } do
       session:run(read, "x")
@@ -54,10 +54,11 @@ describe("a tool that writes", function()
     assert.equal(7, calls)
   end)
 
-  it("of scope \"session\" leaves what is shared, and outside a session does nothing more", function()
+  it("of scope \"session\" leaves what is shared; outside a session it just runs", function()
     local calls = 0
     local shared = agent.cache { resource = "r" } (function() calls = calls + 1 end)
-    local write = agent.invalidator { resource = "r", scope = "session" } (function() return "w" end)
+    local opts = { resource = "r", scope = "session" }
+    local write = agent.invalidator(opts)(function() return "w" end)
     shared()
     agent.session(function() write() end)
     assert.equal("w", write())
@@ -126,7 +127,8 @@ describe("while a write runs", function()
       perigee.sleep(0.1)
       return seen
     end)
-    write = agent.invalidator { resource = "row", tags = { "row:{1}" } } (function(k, value, seconds)
+    local opts = { resource = "row", tags = { "row:{1}" } }
+    write = agent.invalidator(opts)(function(k, value, seconds)
       perigee.sleep(seconds / 2)
       rows[k] = value
       perigee.sleep(seconds / 2)

@@ -109,7 +109,7 @@ describe("a tool that calls others while it loads", function()
     assert.equal(2, runs)
   end)
 
-  it("hands up through functions that are cached otherwise, and through tasks", tasks.real(function()
+  it("hands up through functions cached otherwise, and through tasks", tasks.real(function()
     local runs = 0
     local remembered = perigee.lru(function(id) return stock(id) end)
     local outer = agent.cache { resource = "outer" } (function(id)

@@ -10,7 +10,8 @@ local script = require "spec.support.script"
 local tasks = require "spec.support.tasks"
 
 local function tool(name)
-  return agent.cache { resource = "r", kind = "exec", name = name or "act" } (function(k) return k end)
+  local opts = { resource = "r", kind = "exec", name = name or "act" }
+  return agent.cache(opts)(function(k) return k end)
 end
 
 -- Bytes with the right head and checksum and these fields.
@@ -102,7 +103,8 @@ describe("a session restored from its snapshot", function()
     local path = os.tmpname()
     local program = [[
       local agent = require "perigee.agent"
-      local act = agent.cache { resource = "r", kind = "exec", name = "act" } (function() return 1 end)
+      local opts = { resource = "r", kind = "exec", name = "act" }
+      local act = agent.cache(opts)(function() return 1 end)
       local file, session = io.open(%q, "rb"), nil
       local bytes = file:read "*a"
       file:close()

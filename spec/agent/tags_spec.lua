@@ -69,7 +69,7 @@ describe("tags", function()
 
   it("do not take one user for another", function()
     local read = pair { "cart:{1}" }
-    invalid = agent.invalidator { resource = "cart", tags = { "cart:{1}" } } (function(u) return u end)
+    invalid = agent.invalidator { resource = "cart", tags = { "cart:{1}" } } (function(_) end)
     for _, user in ipairs { "user_1", "user_10", "user_1:x", 1, "1 " } do read(user) end
     invalid "user_1"
     assert.equal(1, loads(read, "user_1"))

@@ -81,10 +81,11 @@ describe("a tool with a backup", function()
       if k == "nested" then return inner() end
       return k, nil, { tags = { "learned:" .. k } }
     end
-    local tool, count = open(fn)
+    local tool = open(fn)
     tool "nested"
     tool "x"
     tool "y"
+    local count
     tool, count = reopen(tool, fn)
     agent.invalidator { resource = "inner" } (function() end)()
     agent.invalidator { resource = "learned", tags = { "learned:x" } } (function() end)()
@@ -103,6 +104,7 @@ describe("a tool with a backup", function()
   it("forgets in the backup what was written", function()
     local tool, count = open(function(k) return k end)
     tool "x"
+    assert.equal(1, count.calls)
     tool:save_to_backup()
     agent.invalidator { resource = "r" } (function() end)()
     tool, count = reopen(tool, function(k) return k end)

@@ -52,7 +52,8 @@ describe("a tool that reads", function()
 
   it("takes skip_args and key_fn", function()
     local fn, count = counted(function(_, id) return id end)
-    local tool = agent.cache { resource = "r", skip_args = 1 } (function(o, id) return fn(o, id) end)
+    local opts = { resource = "r", skip_args = 1 }
+    local tool = agent.cache(opts)(function(o, id) return fn(o, id) end)
     assert.equal(7, tool({}, 7))
     assert.equal(7, tool(print, 7))
     assert.equal(1, count.calls)
@@ -112,7 +113,8 @@ describe("a tool that reads", function()
   end))
 
   it("takes no other table for hints", function()
-    local tool = agent.cache { resource = "r" } (function() return 1, nil, { ttl = 5, rows = 3 } end)
+    local function fn() return 1, nil, { ttl = 5, rows = 3 } end
+    local tool = agent.cache { resource = "r" } (fn)
     assert.are.same({ ttl = 5, rows = 3 }, (select(3, tool())))
     assert.are.same({ ttl = 5, rows = 3 }, (select(3, tool())))
   end)
@@ -162,7 +164,8 @@ describe("a tool that reads", function()
   end)
 
   it("keeps answers that cannot be compared, and takes none of them for the same", function()
-    local tool = agent.cache { resource = "r", kind = "exec" } (function() return function() end end)
+    local function fn() return function() end end
+    local tool = agent.cache { resource = "r", kind = "exec" } (fn)
     agent.session({ max_tool_repeats = math.huge }, function()
       for _ = 1, 20 do tool "x" end
     end)

@@ -115,8 +115,14 @@ describe("an envelope", function()
       assert.is_nil(opened)
       assert.equal("string", type(why))
     end
-    local nan = "PE\1\0b" .. "\0\0\0\0\0\0\248\127" .. "\2"
-    nan = nan .. ffi.string(ffi.new("uint64_t[1]", C.perigee_checksum("p", 1, nan, #nan)), 8)
-    assert.is_nil(KINDS.plain:open("p", nan))
+    -- NaNs, those that LuaJIT would take for a nil, a string, a table among them.
+    for _, deadline in ipairs { "\0\0\0\0\0\0\248\127", ("\255"):rep(8), "\0\16\0\0\0\128\253\255",
+      "\0\16\0\0\0\0\251\255", "\1\0\0\0\0\0\240\255" } do
+      local nan = "PE\1\0b" .. deadline .. "\2"
+      nan = nan .. ffi.string(ffi.new("uint64_t[1]", C.perigee_checksum("p", 1, nan, #nan)), 8)
+      local opened, why = KINDS.plain:open("p", nan)
+      assert.is_nil(opened)
+      assert.equal("its deadline is no number", why)
+    end
   end)
 end)

@@ -30,7 +30,7 @@ describe("a place in a tier", function()
 
   it("is none, without a word, in bytes that are none", function()
     for _, bytes in ipairs { "", "x", "\0", "\0x", "\0n", "\0n1234567", "\0tt", "\0ff",
-      "\0n\0\0\0\0\0\0\248\127" } do
+      "\0n\0\0\0\0\0\0\248\127", "\0n\0\16\0\0\0\128\253\255" } do
       assert.is_nil(place.read(bytes))
     end
     local next_random = random.generator(8)

@@ -7,6 +7,7 @@
 
 local ffi = require "ffi"
 
+local doubles = require "perigee.doubles"
 local messages = require "perigee.agent.messages"
 
 local _M = {}
@@ -89,10 +90,11 @@ _M.BYTES = ffi.sizeof(new)
 -- @treturn cdata|nil the counters; nil: they are none
 function _M.restore(bytes)
   if #bytes ~= _M.BYTES then return nil end
-  local counts = new()
-  ffi.copy(counts, bytes, #bytes)
+  local counts, at = new(), ffi.cast("const char *", bytes)
   for i = 0, SIZE - 1 do
-    if not (counts[i] >= 0 and counts[i] < math.huge) then return nil end
+    local count = doubles.read(at + 8 * i)
+    if not count or count < 0 or count == math.huge then return nil end
+    counts[i] = count
   end
   return counts
 end

@@ -97,12 +97,13 @@ function action_methods:get_metrics()
   return counts.table(inside_of(self, "get_metrics").counts)
 end
 
---- The same; and `size`, entries.
+--- The same; and `size`, entries, of which `invalidated` ones are dead and not yet reclaimed.
 -- @treturn table numbers by name
 function reader_methods:get_metrics()
   local tool = inside_of(self, "get_metrics")
   local metrics = counts.table(tool.counts)
-  metrics.size = tool.cache:get_metrics().size
+  local of_cache = tool.cache:get_metrics()
+  metrics.size, metrics.invalidated = of_cache.size, of_cache.invalidated
   return metrics
 end
 

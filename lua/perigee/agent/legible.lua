@@ -3,6 +3,7 @@
 --- Values, keys and answers as short texts, for messages that a model or a person reads.
 -- @module perigee.agent.legible
 
+local doubles = require "perigee.doubles"
 local ffi = require "ffi"
 
 local _M = {}
@@ -81,8 +82,7 @@ end
 
 -- Keys ---------------------------------------------------------------------------------------
 
-local numbers = { d = ffi.typeof "double[1]", i = ffi.typeof "int64_t[1]",
-  u = ffi.typeof "uint64_t[1]" }
+local integers = { i = ffi.typeof "int64_t[1]", u = ffi.typeof "uint64_t[1]" }
 local CONSTANTS = { n = nil, t = true, f = false }
 
 local object_mt = { __tostring = function(self) return self.text end }
@@ -90,7 +90,8 @@ local object_mt = { __tostring = function(self) return self.text end }
 local read -- of what `perigee.keys` writes: the value at a place, and the next place
 
 local function read_number(key, at, kind)
-  local number = numbers[kind]()
+  if kind == "d" then return doubles.read(key:sub(at, at + 7)), at + 8 end
+  local number = integers[kind]()
   ffi.copy(number, key:sub(at, at + 7), 8)
   return number[0], at + 8
 end
@@ -114,7 +115,7 @@ end
 
 function read(key, at)
   local kind = key:sub(at, at)
-  if numbers[kind] then return read_number(key, at + 1, kind) end
+  if kind == "d" or integers[kind] then return read_number(key, at + 1, kind) end
   if kind == "(" then return read_table(key, at + 1) end
   if kind ~= "s" and kind ~= "o" then return CONSTANTS[kind], at + 1 end
   local text, after = read_text(key, at + 1)

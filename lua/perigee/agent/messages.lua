@@ -22,18 +22,25 @@ _M.KINDS = {
   [C.PERIGEE_GUARD_REPEAT] = "repeat", [C.PERIGEE_GUARD_DEPTH] = "depth",
 }
 
+local SUFFIXES = { "st", "nd", "rd" }
+
+local function ordinal(n)
+  local suffix = n % 100 - n % 10 ~= 10 and SUFFIXES[n % 10] or "th"
+  return ("%d%s"):format(n, suffix)
+end
+
 local SAID = {
   cycle = function(v)
     if v.steps and v.period > 1 then
-      return ("Cycle detected: %s. It has come round %d times with the same results")
-        :format(v.steps, v.count)
+      return ("Cycle detected: %s. It comes round for the %s time, with the same results")
+        :format(v.steps, ordinal(v.count))
     end
     if v.period == 1 then
       return ("%s was called %d times in a row with the same arguments and gave the same result")
         :format(v.tool, v.count)
     end
-    return ("a sequence of %d steps, %s among them, has come round %d times with the same results")
-      :format(v.period, v.tool, v.count)
+    return ("a sequence of %d steps, %s among them, comes round for the %s time, with the same "
+      .. "results"):format(v.period, v.tool, ordinal(v.count))
   end,
   recurrence = function(v)
     return ("%s was called %d times with the same arguments since call %d, and nothing else came "
@@ -75,18 +82,27 @@ local ADVICE = {
   depth = "finish with what is known",
 }
 
+local NOTHING_KNOWN = "read the error, do something about its cause, or say what is missing"
+
+-- Of a call that failed, no result is known.
+local function advice(v)
+  local counts_on_result = v.kind == "cycle" or v.kind == "recurrence" or v.kind == "repeat"
+  return v.failed and counts_on_result and NOTHING_KNOWN or ADVICE[v.kind]
+end
+
 local LEADS = {
   warn = "Careful", refresh = "Careful", block = "Refused", stop = "Stopped",
 }
 
 --- The message of a verdict.
 -- @tparam table v `action`, `kind`, `tool`, `period`, `count`, `since`; if they are known, `steps`
---   of a cycle, and `answer`, what the call gave the last time
+--   of a cycle, `answer`, what the call gave the last time, and whether that `failed`; `is_made`:
+--   the call is made, whatever the action is
 -- @treturn string
 function _M.text(v)
   local answer = v.answer and (" The last answer was %s."):format(v.answer) or ""
-  return ("%s: %s.%s Instead: %s."):format(LEADS[v.action] or "Note", SAID[v.kind](v), answer,
-    ADVICE[v.kind])
+  local lead = v.is_made and "Careful" or LEADS[v.action]
+  return ("%s: %s.%s Instead: %s."):format(lead, SAID[v.kind](v), answer, advice(v))
 end
 
 --- The message of the rule by which any sequence of calls that comes twice is a loop.

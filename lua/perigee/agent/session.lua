@@ -182,7 +182,8 @@ local function describe(self, tool, key, answer)
   if v.kind == "cycle" then v.steps = self.trail:steps(tool.name, v.period) end
   local is_of_tool = v.kind == "error" or v.kind == "stagnant"
   answer = answer or self.trail:answer(tool.name, key, is_of_tool)
-  v.answer = answer and legible.answer(answer)
+  v.answer, v.failed = answer and legible.answer(answer), answer and answer.failed
+  v.is_made = self.on_loop == "warn"
   local is_literal = self.literal and v.kind == "cycle"
   v.message = is_literal and messages.literal(v) or messages.text(v)
   return v

@@ -8,6 +8,7 @@
 -- and `f`. Names are escaped, so that no name can reach into another's place.
 -- @module perigee.tier.place
 
+local doubles = require "perigee.doubles"
 local ffi = require "ffi"
 
 local _M = {}
@@ -65,9 +66,7 @@ local function key_in(bytes, at, length)
   if kind == "t" and rest == 0 then return true end
   if kind == "f" and rest == 0 then return false end
   if kind == "n" and rest == 8 then
-    local box = ffi.new "double[1]"
-    ffi.copy(box, bytes + at + 1, 8)
-    if box[0] == box[0] then return box[0] end
+    return doubles.read(bytes + at + 1)
   end
   return nil
 end
