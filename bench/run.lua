@@ -12,7 +12,7 @@ package.path = root .. "/?.lua;" .. package.path
 
 local CASES = {
   "hits", "functions", "evictions", "bytes", "misses", "herds", "batches", "expiry", "invalidation",
-  "collector", "disk", "redis", "guard",
+  "collector", "disk", "redis", "guard", "agent",
 }
 
 local EFFORTS = {

@@ -14,6 +14,8 @@
 
 #include <string.h>
 
+enum { PERIGEE_RECENT_FIRST = 4 }; /* capacity, at most `max` */
+
 typedef struct perigee_recent_item {
   uint64_t name;
   uint16_t newer, older; /* in order of use; 0: none */
@@ -93,7 +95,7 @@ static inline void perigee_recent_touch(perigee_recent *table, void *item) {
 }
 
 static inline int perigee_recent_grow(perigee_recent *table) {
-  uint32_t capacity = table->capacity ? table->capacity * 2 : table->max < 16 ? table->max : 16;
+  uint32_t capacity = table->capacity ? table->capacity * 2 : PERIGEE_RECENT_FIRST;
   if (table->capacity == table->max) return -1;
   char *items = perigee_zalloc((size_t)capacity * table->item_size);
   uint16_t *buckets = perigee_zalloc(capacity * sizeof *buckets);

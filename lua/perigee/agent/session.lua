@@ -40,6 +40,17 @@ _M.methods = {}
 local methods = _M.methods
 local mt = { __index = methods, __name = "perigee.agent.session" }
 
+-- What a session has until that changes: there may be many, and most never do.
+methods.on_loop = "raise"
+methods.literal = false -- whether calls alone are evidence
+methods.guard = false
+methods.pending = 0     -- calls that have begun and not ended
+methods.offset = 0      -- of its clock, from the port's
+methods.closed = false
+methods.stopped = false -- or the refusal that every call gets from now on
+methods.scoped = false  -- whether it may have copies of its own
+methods.idle_timeout = false -- seconds; then also `used`, when it was used last
+
 local WARNED_MAX = 256 -- loops that are known to have been logged
 
 local new_call, verdict = ffi.typeof "perigee_guard_call", ffi.new "perigee_guard_verdict"
@@ -113,21 +124,14 @@ function _M.new(opts, handle)
     number = numbers,
     session_id = opts.session_id or ("session-%d"):format(numbers),
     guard = handle,
-    on_loop = opts.on_loop or "raise",
-    literal = opts.evidence == "calls",
     counts = counts.new(),
     trail = trail_face.new(),
     round = 1,
-    ended = false,   -- whether a call of this round has ended
-    pending = 0,     -- calls that have begun and not ended
-    offset = 0,      -- of its clock, from the port's
-    used = context.port.now(),
-    closed = false,
-    stopped = false, -- or the refusal that every call gets from now on
-    scoped = false,  -- whether it may have copies of its own
   }, mt)
+  if opts.on_loop then session.on_loop = opts.on_loop end
+  if opts.evidence == "calls" then session.literal = true end
   if opts.idle_timeout and opts.idle_timeout < math.huge then
-    session.idle_timeout = opts.idle_timeout
+    session.idle_timeout, session.used = opts.idle_timeout, context.port.now()
     enter_ring(session)
   end
   return session
@@ -195,7 +199,7 @@ local function refuse(self, tool, key, call, v)
   add(self.counts, tool.counts, AT.refusals, 1)
   v.outcome = "refused"
   self.trail:add(tool.name, key, self.round, v, false)
-  self.ended, self.pending = true, self.pending - 1
+  self.round, self.pending = self.round + 1, self.pending - 1
   if self.on_loop == "short_circuit" then return end
   self.stopped = refusal.new(v, self.session_id, self.number)
   error(self.stopped, 0)
@@ -237,9 +241,8 @@ function _M.begin(self, tool, key, answer)
     add(self.counts, tool.counts, AT.refusals, 1)
     error(self.stopped, 0)
   end
-  if self.ended then self.round, self.ended = self.round + 1, false end
   local now = context.port.now()
-  self.used = now
+  if self.idle_timeout then self.used = now end
   add(self.counts, tool.counts, AT.calls, 1)
   if not self.guard then return nil, OK end
   local call = new_call()
@@ -268,14 +271,14 @@ end
 
 local function end_round(self, call)
   self.pending = self.pending - 1
-  if call.round == self.round then self.ended = true end
+  if call.round == self.round then self.round = self.round + 1 end
 end
 
 --- Nothing came of a call: it was given up.
 -- @tparam table self the session
 -- @tparam cdata|nil call from `begin`
 function _M.leave(self, call)
-  if call then end_round(self, call) else self.ended = true end
+  if call then end_round(self, call) else self.round = self.round + 1 end
 end
 
 --- A call has an answer.
@@ -320,7 +323,7 @@ function methods:run(fn, ...)
   if self.closed then
     error(("session:run: the session %q is closed"):format(self.session_id), 2)
   end
-  self.used = context.port.now()
+  if self.idle_timeout then self.used = context.port.now() end
   local outer = context.session
   context.session = self
   return back_to(outer, pcall(fn, ...))

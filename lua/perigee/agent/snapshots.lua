@@ -119,7 +119,7 @@ local function session_of(fields, opts)
   end
   local session = sessions.new(opts, handle)
   session.session_id = opts.session_id or fields.id
-  session.counts, session.round, session.ended = counted, fields.round, true
+  session.counts, session.round = counted, fields.round + 1
   local away = math.max(0, os.time() - fields.wall)
   session.offset = fields.now + away - context.port.now()
   if fields.stopped then

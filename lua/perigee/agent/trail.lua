@@ -3,9 +3,10 @@
 --- The last calls of a session: who wants to know what an agent did, and what it was told, asks
 -- here.
 --
--- A ring in one flat list, five places for each call: the tool's name, the key of its arguments,
--- its round, what came of it (a word, or a verdict that has that word as `outcome`), its answer (a
--- box of `perigee.returns`, or false).
+-- A ring in one flat list, which takes little room. [0] is the number of calls so far; then there are
+-- five places for each call: the tool's name, the key of its arguments, its round, what came of it
+-- (a word, or a verdict that has that word as `outcome`), its answer (a box of `perigee.returns`, or
+-- false).
 -- @module perigee.agent.trail
 
 local legible = require "perigee.agent.legible"
@@ -18,7 +19,7 @@ local WIDTH, LENGTH = 5, 25
 --- Makes a trail without calls.
 -- @treturn table
 function _M.new()
-  return setmetatable({ count = 0 }, mt)
+  return setmetatable({ [0] = 0 }, mt)
 end
 
 --- Adds a call.
@@ -28,15 +29,15 @@ end
 -- @tparam string|table what came of it
 -- @tparam table|false answer its answer
 function _M:add(tool, key, round, what, answer)
-  local at = self.count % LENGTH * WIDTH
-  self.count = self.count + 1
+  local at = self[0] % LENGTH * WIDTH
+  self[0] = self[0] + 1
   self[at + 1], self[at + 2], self[at + 3] = tool, key, round
   self[at + 4], self[at + 5] = what, answer
 end
 
 -- Where the call with this number stands, from 0; nil: it is not kept any more.
 local function place(self, number)
-  if number < 0 or number < self.count - LENGTH then return nil end
+  if number < 0 or number < self[0] - LENGTH then return nil end
   return number % LENGTH * WIDTH
 end
 
@@ -46,7 +47,7 @@ end
 -- @tparam[opt] boolean any whether the answer to a call with other arguments will do
 -- @treturn table|nil the answer
 function _M:answer(tool, key, any)
-  for number = self.count - 1, self.count - LENGTH, -1 do
+  for number = self[0] - 1, self[0] - LENGTH, -1 do
     local at = place(self, number)
     if not at then return nil end
     local is_it = self[at + 1] == tool and (any or self[at + 2] == key)
@@ -60,7 +61,7 @@ end
 -- @treturn string
 function _M:steps(tool, period)
   local names, rounds, seen = { tool }, 1, nil
-  for number = self.count - 1, self.count - LENGTH, -1 do
+  for number = self[0] - 1, self[0] - LENGTH, -1 do
     local at = place(self, number)
     if not at then break end
     if self[at + 3] ~= seen then
@@ -94,7 +95,7 @@ end
 -- @treturn table list of tables: see `agent.explain`
 function _M:calls()
   local list = {}
-  for number = math.max(0, self.count - LENGTH), self.count - 1 do
+  for number = math.max(0, self[0] - LENGTH), self[0] - 1 do
     list[#list + 1] = explain_call(self, place(self, number), number)
   end
   return list
