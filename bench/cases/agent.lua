@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- What a tool's call costs that is answered from memory, inside a session: checked and recorded by
--- the guard, counted, and kept for `agent.explain`. Beside it the same call outside any session, and
--- a function wrapped by `perigee.lru`. And the memory of sessions.
+-- the guard, counted, and kept for `agent.explain`. Beside it the same call outside any session,
+-- and a function wrapped by `perigee.lru`. And the memory of sessions.
 
 local agent = require "perigee.agent"
 local keys = require "bench.support.keys"
@@ -20,10 +20,9 @@ local PATIENT = { max_tool_repeats = NEVER, max_execution_depth = NEVER, max_cal
 
 -- Copied for each contender, and then without upvalues.
 local function drive(call, names, n)
-  local answer, hits = nil, 0
+  local hits = 0
   for i = 1, n do
-    answer = call(names[i % #names + 1])
-    if answer then hits = hits + 1 end
+    if call(names[i % #names + 1]) then hits = hits + 1 end
   end
   return hits
 end
@@ -53,6 +52,12 @@ local function measure(line, effort)
   }, effort.operations, effort.rounds)
 end
 
+local function lua_bytes()
+  collectgarbage()
+  collectgarbage()
+  return collectgarbage "count" * 1024
+end
+
 -- Lua's and native bytes of each of many sessions after so many calls, of as many tools.
 local function bytes_after(count, sessions, number)
   local tools = {}
@@ -60,21 +65,21 @@ local function bytes_after(count, sessions, number)
     tools[i] = tool_of(1024, "tool" .. i)
     for argument = 1, count do tools[i](argument) end
   end
-  local native, open = 0, {}
-  collectgarbage()
-  collectgarbage()
-  local before = collectgarbage "count"
-  for s = 1, sessions do
-    open[s] = agent.open(PATIENT)
-    open[s]:run(function()
-      for i = 1, count do tools[i % number + 1](i % 1000 + 1) end
-    end)
-    native = native + C.perigee_guard_bytes(open[s].guard)
+  local function work()
+    for i = 1, count do tools[i % number + 1](i % 1000 + 1) end
   end
-  collectgarbage()
-  collectgarbage()
-  local bytes = (collectgarbage "count" - before) * 1024 + native
-  for s = 1, sessions do open[s]:close() end
+  local bytes, open = 0, {}
+  for s = 1, sessions + 100 do open[s] = false end
+  local function open_one(s)
+    open[s] = agent.open(PATIENT)
+    open[s]:run(work)
+    bytes = bytes + C.perigee_guard_bytes(open[s].guard)
+  end
+  for s = sessions + 1, sessions + 100 do open_one(s) end -- until all is compiled
+  bytes = -lua_bytes()
+  for s = 1, sessions do open_one(s) end
+  bytes = bytes + lua_bytes()
+  for s = 1, sessions + 100 do open[s]:close() end
   return bytes / sessions
 end
 
