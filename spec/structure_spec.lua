@@ -118,7 +118,7 @@ local MODULES = {
   { "perigee.agent.refusal" },
   { "perigee.agent.counts", "agent.messages", "doubles" },
   { "perigee.agent.paths", "options", "tags" },
-  { "perigee.agent.writes", "lib", "agent.paths", "events", "runtime", "store" },
+  { "perigee.agent.writes", "lib", "events", "runtime", "store", "tags" },
   { "perigee.agent.session", "lib", "agent.counts", "agent.guard", "agent.legible",
     "agent.messages", "agent.paths", "agent.prints", "agent.refusal", "agent.trail",
     "agent.writes", "context", "events", "log", "options", "returns" },

@@ -23,6 +23,18 @@ function _M.parts(tag)
   return parts
 end
 
+--- Whether one tag is a prefix of another, part by part: then writing one concerns the other.
+-- @tparam string|table a a tag
+-- @tparam string|table b a tag
+-- @treturn boolean
+function _M.conflict(a, b)
+  a, b = _M.parts(a), _M.parts(b)
+  for i = 1, math.min(#a, #b) do
+    if a[i] ~= b[i] then return false end
+  end
+  return true
+end
+
 --- A tag: a path of parts split at `:`, or a list of parts (text with colons of its own).
 _M.TAG = { "a tag: a string that is not empty, or a list of parts", is_tag }
 

@@ -177,6 +177,21 @@ describe("a tool that calls others while it loads", function()
     assert.equal(2, loads.private)
   end)
 
+  it("depends on a session's tool also outside any session", function()
+    local own = agent.cache { resource = "own", scope = "session" } (function() return 1 end)
+    local runs = 0
+    local outer = agent.cache { resource = "outer" } (function()
+      runs = runs + 1
+      return own()
+    end)
+    outer()
+    outer()
+    assert.equal(1, runs)
+    write "own"
+    outer()
+    assert.equal(2, runs)
+  end)
+
   it("hands up a write of its session's own copies, too", function()
     local own = agent.cache { resource = "own", scope = "session" } (function() return 1 end)
     local runs = 0

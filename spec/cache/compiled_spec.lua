@@ -47,6 +47,20 @@ local CASES = {
     class.row = perigee.lru { skip_args = 1 } (function(self, id) return id end)
     local object = setmetatable({}, class)
     return function() return object:row("key") end]],
+  ["a tool's call, outside any session"] = [[
+    local agent = require "perigee.agent"
+    local tool = agent.cache { resource = "r", name = "tool" } (function(a, b) return a, b end)
+    return function() return tool("key", 7) end]],
+  ["a tool's call in a session"] = [[
+    local agent = require "perigee.agent"
+    local session = agent.open { max_tool_repeats = math.huge, max_execution_depth = math.huge,
+      max_calls = math.huge, warn = math.huge, block = math.huge, stop = math.huge,
+      stall_warn = math.huge, stall_block = math.huge, soft_calls = math.huge,
+      refresh_at = math.huge }
+    local tool = agent.cache { resource = "r", name = "tool", scope = "session" } (
+      function(a) return a end)
+    require("perigee.context").session = session
+    return function() return tool("key") end]],
   ["a set that evicts"] = [[
     local cache, keys, i = perigee.new { maxsize = 100 }, {}, 0
     for n = 1, 1000 do keys[n] = "key" .. n end

@@ -24,19 +24,8 @@ _M.RESOURCE = { "a string that is not empty, and does not begin with byte 254", 
   return type(v) == "string" and v ~= "" and v:sub(1, 1) ~= RESERVED
 end }
 
---- Whether one path is a prefix of another, part by part: then writing one concerns the other.
--- @tparam table a list of parts
--- @tparam table b list of parts
--- @treturn boolean
-function _M.conflict(a, b)
-  for i = 1, math.min(#a, #b) do
-    if a[i] ~= b[i] then return false end
-  end
-  return true
-end
-
 local function begins_with(path, prefix)
-  return #path >= #prefix and _M.conflict(path, prefix)
+  return #path >= #prefix and tags.conflict(path, prefix)
 end
 
 -- What stands for an argument in a tag; nil: nothing does.

@@ -261,7 +261,8 @@ end
 
 -- What is not cached: a tool of a session's, outside any session.
 local function call_straight(tool, ...)
-  local began = context.port.now()
+  local began, around = context.port.now(), dependence.around()
+  if around then dependence.learn(around, tool.tags_of(...)) end
   local answer = outcome.with_hints(pcall(tool.fn, ...))
   count_executed(tool, context.port.now() - began, answer.failed)
   return give(answer)

@@ -3,10 +3,10 @@
 --- The last calls of a session: who wants to know what an agent did, and what it was told, asks
 -- here.
 --
--- A ring in one flat list, which takes little room. [0] is the number of calls so far; then there are
--- five places for each call: the tool's name, the key of its arguments, its round, what came of it
--- (a word, or a verdict that has that word as `outcome`), its answer (a box of `perigee.returns`, or
--- false).
+-- A ring in one flat list, which takes little room. [0] is the number of calls so far; then there
+-- are five places for each call: the tool's name, the key of its arguments, its round, what came of
+-- it (a word, or a verdict that has that word as `outcome`), its answer (a box of
+-- `perigee.returns`, or false).
 -- @module perigee.agent.trail
 
 local legible = require "perigee.agent.legible"

@@ -10,9 +10,9 @@
 
 local C = require("perigee.lib").core
 local events = require "perigee.events"
-local paths = require "perigee.agent.paths"
 local runtime = require "perigee.runtime"
 local store_face = require "perigee.store"
+local tags = require "perigee.tags"
 
 local handlers = events.handlers
 local next, pcall = next, pcall
@@ -66,7 +66,7 @@ end
 local function is_in(plan, list, cache, key)
   for i = 1, #plan.paths do
     for k = 1, #list do
-      if paths.conflict(plan.paths[i], list[k]) then return true end
+      if tags.conflict(plan.paths[i], list[k]) then return true end
     end
   end
   for i = 1, #plan.keys, 2 do

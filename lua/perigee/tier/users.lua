@@ -72,14 +72,6 @@ end
 
 -- Tags --------------------------------------------------------------------------------------
 
-local function conflict(one, other)
-  one, other = tags_face.parts(one), tags_face.parts(other)
-  for i = 1, math.min(#one, #other) do
-    if one[i] ~= other[i] then return false end
-  end
-  return true
-end
-
 local function forget(self, key)
   if not self.tagged[key] then return end
   self.tagged[key] = nil
@@ -110,7 +102,7 @@ local function write_tag(self, tag)
   end
   for key, tags in next, self.tagged do
     for _, own in ipairs(tags) do
-      if conflict(tag, own) then
+      if tags_face.conflict(tag, own) then
         err = result_of(self.backend:delete(key)) or err
         break
       end
