@@ -3,10 +3,10 @@
 -- Sessions that survive a restart, and snapshots that come from an enemy.
 local agent = require "perigee.agent"
 local ffi = require "ffi"
+local host = require "spec.support.host"
 local lib = require "perigee.lib"
 local codec = require("perigee.codec").new("spec", "buffer", 1)
 local random = require "spec.support.random"
-local script = require "spec.support.script"
 local tasks = require "spec.support.tasks"
 
 local function tool(name)
@@ -116,7 +116,7 @@ describe("a session restored from its snapshot", function()
       file:close()
     ]]
     local told = {}
-    for i = 1, 6 do told[i] = script(program:format(path, path), 20):match "%S+" end
+    for i = 1, 6 do told[i] = host.run_script(program:format(path, path)).stdout:match "%S+" end
     os.remove(path)
     assert.are.same({ "made", "made", "made", "made", "cycle", "cycle" }, told)
   end)

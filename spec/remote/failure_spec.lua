@@ -179,12 +179,18 @@ describe("a remote cache", function()
     end)
     after_each(function() server:stop() end)
 
+    -- Step by step, so that the server answers others meanwhile.
     local function fill_up()
-      server:cli("eval", [[
-        for i = 1, 100000 do
-          local ok = redis.pcall('SET', 'filler' .. i, ('x'):rep(1000))
-          if type(ok) == 'table' and ok.err then return i end
-        end]], "0")
+      local is_full
+      for step = 1, 200 do
+        is_full = server:cli("eval", ([[
+          for i = 1, 200 do
+            local ok = redis.pcall('SET', 'filler%d:' .. i, ('x'):rep(1000))
+            if type(ok) == 'table' and ok.err then return 'full' end
+          end]]):format(step), "0") == "full"
+        if is_full then break end
+      end
+      assert.is_true(is_full)
       assert.matches("OOM", server:cli("set", "one more", ("x"):rep(100)))
     end
 
