@@ -86,7 +86,7 @@ end
 -- @tparam number skip what came
 -- @tparam number count parameters of the function
 -- @tparam boolean open whether it takes more
--- @tparam number level as for `error`, counted from the caller
+-- @tparam number level as for `error`, counted from the caller; -1: without a position
 -- @raise when there are not as many
 function _M.check_skip(where, skip, count, open, level)
   if skip == 0 or open or skip <= count then return end

@@ -118,7 +118,17 @@ end
 local function name_of(id)
   local record = _M.record(id)
   if not record then return "a load that has ended" end
-  return ("%s of %s"):format(tostring(record.key), record.cache:describe())
+  local spell = record.cache.spell or tostring
+  return ("%s of %s"):format(spell(record.key), record.cache:describe())
+end
+
+local DEADLOCK = "perigee: deadlock, "
+
+--- Whether an error says that loads waited for each other.
+-- @param err anything
+-- @treturn boolean
+function _M.is_deadlock(err)
+  return type(err) == "string" and err:sub(1, #DEADLOCK) == DEADLOCK
 end
 
 local function deadlock_message()
@@ -130,14 +140,14 @@ local function deadlock_message()
     names[#names + 1] = name_of(id)
   end
   if first then names[#names + 1] = name_of(first) end
-  return "perigee: deadlock, the loads wait for each other: " .. table.concat(names, " -> ")
+  return DEADLOCK .. "the loads wait for each other: " .. table.concat(names, " -> ")
 end
 
 --- Raises the error of a cycle of loads.
 -- @tparam table record a load that is part of it
 function _M.raise_cycle(record)
   local name = name_of(record.id)
-  error(("perigee: deadlock, a load waits for itself: %s -> %s"):format(name, name), 0)
+  error(("%sa load waits for itself: %s -> %s"):format(DEADLOCK, name, name), 0)
 end
 
 -- Waits until the load has landed. What the port returns passes through.

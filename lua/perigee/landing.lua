@@ -103,9 +103,9 @@ end
 
 local function check_hints(ttl, list)
   if ttl ~= nil then
-    options.argument("loader", "hints.ttl", options.kinds.duration, ttl, 0)
+    options.result("loader", "hints.ttl", options.kinds.duration, ttl)
   end
-  if list ~= nil then options.argument("loader", "hints.tags", tags_face.LIST, list, 0) end
+  if list ~= nil then options.result("loader", "hints.tags", tags_face.LIST, list) end
 end
 
 -- The tags of the entry: those of the call and those that the loader learned.

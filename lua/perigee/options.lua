@@ -107,6 +107,16 @@ function _M.argument(where, what, kind, value, level)
   return value
 end
 
+--- Checks what a function of the user's returned. The error has no position: it is no line's.
+-- @tparam string where the function that was given it
+-- @tparam string what what it is called
+-- @tparam table kind one of `kinds`
+-- @param value what came
+-- @return the value
+function _M.result(where, what, kind, value)
+  return _M.argument(where, what, kind, value, -2)
+end
+
 local function known_names(specs)
   local names = {}
   for name in pairs(specs) do names[#names + 1] = name end

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Tools that fail: what is kept, for how long, and what the guard makes of it.
 local agent = require "perigee.agent"
+local logged = require "spec.support.logged"
 local perigee = require "perigee"
 local tasks = require "spec.support.tasks"
 
@@ -85,10 +86,16 @@ describe("a tool that fails", function()
     tasks.pass(6)
     pcall(tool, "absent")
     assert.equal(4, calls)
-    tool = failing({ neg_errors = function() return -1 end }, function() error("x", 0) end)
-    assert.error_matches(function() tool() end,
-      'option "neg_errors" must be a number of seconds > 0')
   end))
+
+  it("is not hidden by a neg_errors that says nonsense: that is logged", function()
+    local tool = failing({ neg_errors = function() return -1 end }, function() error("x", 0) end)
+    local lines = logged(function() assert.has_error(tool, "x") end)
+    assert.matches('the tool "fail": .*option "neg_errors" must be a number of seconds > 0',
+      lines[1].text)
+    assert.has_error(tool, "x")
+    assert.equal(2, calls)
+  end)
 
   it("is forgotten by a write like any answer", function()
     local tool = failing({ neg_errors = 100 }, function() error("absent", 0) end)
@@ -143,11 +150,12 @@ describe("a tool that fails", function()
     assert.equal(10, refused)
   end)
 
-  it("with a classify that says nonsense raises, and leaves nothing in flight", function()
+  it("is not hidden by a classify that says nonsense: that is logged", function()
     local tool = failing({ classify = function() return "odd" end }, function() error("x", 0) end)
     agent.session(function(session)
-      assert.error_matches(function() tool() end,
-        'option "classify" must be "error" or "transient"')
+      local lines = logged(function() assert.has_error(tool, "x") end)
+      assert.matches('option "classify" must be "error" or "transient", got string "odd"',
+        lines[1].text)
       assert.equal(0, session.pending)
     end)
   end)

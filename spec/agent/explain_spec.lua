@@ -91,7 +91,7 @@ describe("a legible value", function()
     local cyclic = {}
     cyclic.me = cyclic
     assert.is_string(legible.value(cyclic))
-    assert.equal("{ b = 2, [true] = 1 }", legible.value { b = 2, [true] = 1 })
+    assert.equal("{ [true] = 1, b = 2 }", legible.value { b = 2, [true] = 1 })
     local evil = setmetatable({}, { __tostring = function() error "no" end })
     assert.equal("table", legible.value(evil))
     local odd = setmetatable({}, { __tostring = function() return 7 end })

@@ -6,12 +6,15 @@
 -- @module perigee.agent.action
 
 local C = require("perigee.lib").core
+local calls = require "perigee.agent.calls"
 local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
 local keys = require "perigee.keys"
+local log = require "perigee.log"
 local outcome = require "perigee.agent.outcome"
 local paths = require "perigee.agent.paths"
 local prints = require "perigee.agent.prints"
+local returns = require "perigee.returns"
 local sessions = require "perigee.agent.session"
 local writes = require "perigee.agent.writes"
 
@@ -23,20 +26,36 @@ local _M = {}
 
 -- Plans --------------------------------------------------------------------------------------
 
--- Of every read of the resource with the same arguments: a key, or in the sessions' own copies a
--- path, which is the same for all of them.
+-- The key of a read with the arguments that `key_fn` gave.
+local function key_of_read(plan, reader, ...)
+  local ok, key = pcall(reader.key_of, ...)
+  if ok then return key end
+  local why = tostring(key):gsub("^[^\n]-:%d+: ", "") -- which line of ours it was is no help
+  error(("agent.invalidator: what %q is to forget of the tool %q: %s"):format(plan.tool,
+    reader.name, why), 0)
+end
+
+-- Of every read of the resource with the same arguments: its key; and a path, for what was made of
+-- it, and for the sessions' own copies.
 local function add_read(reader, plan, session, ...)
-  local key = reader.key_of(...)
-  if not reader.scoped then
-    if plan.everywhere then
+  if plan.readers[reader] then return end
+  plan.readers[reader] = true
+  local key = key_of_read(plan, reader, ...)
+  local path = paths.of_call(reader.mark, key)
+  if plan.everywhere then
+    plan.paths[#plan.paths + 1] = path
+    if not reader.scoped then
       plan.keys[#plan.keys + 1], plan.keys[#plan.keys + 2] = reader.cache, key
     end
-  elseif plan.everywhere then
-    plan.paths[#plan.paths + 1] = paths.of_call(reader.number, key)
-  elseif session then
+  elseif session and reader.scoped then
+    plan.paths[#plan.paths + 1] = paths.of_session(session.number, path)
     plan.keys[#plan.keys + 1] = reader.cache
     plan.keys[#plan.keys + 1] = keys.two("agent.invalidator", session.number, key)
   end
+end
+
+local function add_reads(plan, session, ...)
+  writes.each(plan.resource, add_read, plan, session, ...)
 end
 
 local function add_paths(plan, session, list)
@@ -52,9 +71,14 @@ end
 
 -- What a call of a tool that writes makes old.
 local function plan_of(tool, session, ...)
-  local plan = { tool = tool.name, paths = {}, keys = {}, everywhere = not tool.scoped }
+  local plan = { tool = tool.name, resource = tool.resource, paths = {}, keys = {}, readers = {},
+    everywhere = not tool.scoped }
   if tool.tags_of then add_paths(plan, session, tool.tags_of(...)) end
-  if tool.reads_of then writes.each(tool.resource, add_read, plan, session, tool.reads_of(...)) end
+  if tool.reads_of then
+    local reads = returns.box(tool.reads_of(...))
+    plan.again = function() add_reads(plan, session, unpack(reads, 1, reads.n)) end
+    plan.again()
+  end
   return plan
 end
 
@@ -71,11 +95,10 @@ local function run(tool, session, ...)
   add(counted, tool.counts, AT.executed, 1)
   add(counted, tool.counts, AT.executed_seconds, seconds)
   if answer.failed then add(counted, tool.counts, AT.errors, 1) end
-  if plan then
-    add(counted, tool.counts, AT.invalidations, 1)
-    return answer, writes.finish(plan)
-  end
-  return answer
+  if not plan then return answer end
+  add(counted, tool.counts, AT.invalidations, 1)
+  if plan.again then pcall(plan.again) end -- tools that were made meanwhile
+  return answer, writes.finish(plan)
 end
 
 -- The guard's key of a call. Arguments that cannot be one make it unlike any other.
@@ -87,11 +110,11 @@ end
 
 local function call_guarded(tool, session, ...)
   local key = guard_key_of(tool, ...)
-  local call, action, v = sessions.begin(session, tool, key, nil)
-  if action == BLOCK then return sessions.in_place(session, tool, key, nil, v) end
+  local call, action, v = calls.begin(session, tool, key, nil)
+  if action == BLOCK then return calls.in_place(session, tool, key, nil, v) end
   local ok, answer, err = pcall(run, tool, session, ...)
   if not ok then -- it was not even begun
-    sessions.leave(session, call)
+    calls.leave(session, call)
     error(answer, 0)
   end
   outcome.tell(session, tool, key, call, v, "executed", answer, false)
@@ -113,7 +136,8 @@ function _M.call(tool, ...)
     add(nil, tool.counts, AT.calls, 1)
     answer, err = run(tool, nil, ...)
   end
-  if err ~= nil and not answer.failed then error(err, 0) end
+  if err == "cancelled" and not answer.failed then error(err, 0) end
+  if err ~= nil then log.error(("the tool %q: %s"):format(tool.name, tostring(err))) end
   return outcome.give(answer)
 end
 

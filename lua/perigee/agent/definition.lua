@@ -9,6 +9,7 @@ local backup = require "perigee.backup"
 local cache_face = require "perigee.cache"
 local counts = require "perigee.agent.counts"
 local guard = require "perigee.agent.guard"
+local legible = require "perigee.agent.legible"
 local looking = require "perigee.looking"
 local options = require "perigee.options"
 local paths = require "perigee.agent.paths"
@@ -64,14 +65,32 @@ local function check_tiers(opts)
   end
 end
 
+-- Definitions raise where they are written: this is called in the tail.
+local function defined(made, ...)
+  if not made then error((...), 2) end
+  return ...
+end
+
+-- How many tools without a name were defined at a place: a name tells one from another.
+local unnamed = {}
+
+local function name_of(opts, fn)
+  if opts.name then return opts.name end
+  local place = arguments.place(fn)
+  unnamed[place] = (unnamed[place] or 0) + 1
+  local suffix = unnamed[place] > 1 and "#" .. unnamed[place] or ""
+  return ("%s@%s%s"):format(opts.resource, place, suffix)
+end
+
 -- What all tools have.
 local function new_tool(where, opts, fn, kind)
   numbers = numbers + 1
   local count, open = arguments.of(fn)
   return {
-    number = numbers, -- unlike any other's in this process
+    -- Unlike any other's in this process; with tiers also the same in others.
+    mark = (opts.backup or opts.remote_cache) and "=" .. opts.name or tostring(numbers),
     where = where,
-    name = opts.name or ("%s@%s"):format(opts.resource, arguments.place(fn)),
+    name = name_of(opts, fn),
     resource = opts.resource,
     scoped = opts.scope == "session",
     fn = fn, count = count, open = open,
@@ -127,7 +146,7 @@ end
 -- @treturn boolean true
 -- @treturn string|nil why it is not known that the remote cache forgot them, too
 function reader_methods:clear_cache()
-  return inside_of(self, "clear_cache").cache:clear()
+  return tool_face.clear(inside_of(self, "clear_cache"))
 end
 
 --- Saves to the backup. Without one there is nothing to do.
@@ -161,22 +180,18 @@ local function cache_of(opts)
     writes.registry)
 end
 
--- Definitions raise where they are written.
-local function defined(made, ...)
-  if not made then error((...), 4) end
-  return ...
-end
-
 local function define_reader(opts, fn)
   local where, skip = "agent.cache", opts.skip_args or 0
   local tool = new_tool(where, opts, fn, opts.kind or "read")
-  arguments.check_skip(where, skip, tool.count, tool.open, 0)
+  arguments.check_skip(where, skip, tool.count, tool.open, -1)
   tool.tags_of = paths.tagger(where, tags.parts(opts.resource), opts.tags, tool.count, tool.open)
   tool.key_of = arguments.keyed(where, tool.count, tool.open, skip, opts.key_fn)
   tool.guard_key_of = tool_face.guard_key(where, opts.loop_key)
   tool.ttl = opts.ttl or math.huge
   tool.neg_errors = opts.neg_errors
   tool.cache = cache_of(opts)
+  tool.cache.describe = function() return ("the tool %q"):format(tool.name) end
+  tool.cache.spell = legible.key
   writes.enter(opts.resource, tool)
   local is_plain = skip == 0 and not (opts.key_fn or opts.loop_key or tool.open)
   local call, count = tool_face.call(tool, where, is_plain and tool.count)

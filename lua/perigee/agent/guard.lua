@@ -39,6 +39,8 @@ _M.CALL_KINDS = CALL_KINDS
 local IS_ERROR, IS_TRANSIENT = C.PERIGEE_GUARD_IS_ERROR, C.PERIGEE_GUARD_IS_TRANSIENT
 local WAS_CACHED = C.PERIGEE_GUARD_WAS_CACHED
 
+local new_call = ffi.typeof "perigee_guard_call"
+
 local LIMIT = { "a number of calls > 0, or math.huge",
   function(v) return type(v) == "number" and v > 0 end }
 
@@ -77,7 +79,6 @@ local function wrap(opts, handle)
   if handle == nil then error("perigee: out of memory", 0) end
   return setmetatable({
     handle = ffi.gc(handle, C.perigee_guard_free),
-    call = ffi.new "perigee_guard_call",
     verdict = ffi.new "perigee_guard_verdict",
     clock = opts.clock or context.port.now,
     loop_key = opts.loop_key, result_key = opts.result_key,
@@ -101,13 +102,14 @@ function _M.new(opts)
 end
 
 -- The call in C, by what `check` was given.
-local function fill_call(self, spec, now)
-  local call, args = self.call, spec.args
+local function call_of(self, spec)
+  local call, args = new_call(), spec.args
   if self.loop_key then args = self.loop_key(spec.tool, args) end
   prints.name(call, spec.tool, prints.key_of("guard:check", args))
-  call.now, call.round = now, spec.round or 0
+  call.now, call.round = self.clock(), spec.round or 0
   call.kind = CALL_KINDS[spec.kind or "exec"]
   call.cached = spec.cached and 1 or 0
+  return call
 end
 
 local function print_of(self, tool, result, failed)
@@ -137,13 +139,22 @@ local function check_call(spec)
   end
 end
 
---- Adds to a verdict what C says of it.
--- @tparam table v the verdict
+local function check_verdict(where, v)
+  if type(v) == "table" and v.call then return end
+  options.fail(where, "verdict", "what guard:check has returned", v, 3)
+end
+
+--- What C says, as a table. It is read before anything is made.
 -- @tparam cdata verdict from C
-function _M.describe(v, verdict)
-  v.kind, v.period = KINDS[verdict.kind], verdict.period
-  v.count, v.since = verdict.count, verdict.since
-  v.loop_id = bit.tohex(verdict.loop_high) .. bit.tohex(verdict.loop_low)
+-- @treturn table `action`, and if there is something to say: `kind`, `number` (of the kind, in C),
+--   `period`, `count`, `since`, `loop_id`
+function _M.describe(verdict)
+  local action, kind, period = verdict.action, verdict.kind, verdict.period
+  local count, since = verdict.count, verdict.since
+  local high, low = verdict.loop_high, verdict.loop_low
+  if kind == 0 then return { action = ACTIONS[action] } end
+  return { action = ACTIONS[action], kind = KINDS[kind], number = kind, period = period,
+    count = count, since = since, loop_id = bit.tohex(high) .. bit.tohex(low) }
 end
 
 --- What to do with a call that is about to be made. Nothing is counted yet: `record` or `refuse`
@@ -158,14 +169,11 @@ end
 -- @raise on arguments that cannot be a key
 function _M:check(spec)
   check_call(spec)
-  local now, verdict = self.clock(), self.verdict
-  fill_call(self, spec, now)
-  C.perigee_guard_check(self.handle, self.call, verdict)
-  local v = { action = ACTIONS[verdict.action], tool = spec.tool, spec = spec, now = now }
-  if verdict.kind ~= 0 then
-    _M.describe(v, verdict)
-    v.message = messages.text(v)
-  end
+  local call, verdict = call_of(self, spec), self.verdict
+  C.perigee_guard_check(self.handle, call, verdict)
+  local v = _M.describe(verdict)
+  v.tool, v.call = spec.tool, call
+  if v.kind then v.message = messages.text(v) end
   return v
 end
 
@@ -175,22 +183,22 @@ end
 -- @tparam[opt] table how `error`: it failed, and `result` says how; `transient`: it may work later;
 --   `cached`: the cache answered
 function _M:record(v, result, how)
+  check_verdict("guard:record", v)
   local flags = 0
   if how then
     if how.error then flags = IS_ERROR end
     if how.transient then flags = flags + IS_TRANSIENT end
     if how.cached then flags = flags + WAS_CACHED end
   end
-  fill_call(self, v.spec, v.now)
-  C.perigee_guard_record(self.handle, self.call,
-    print_of(self, v.tool, result, how and how.error), flags)
+  C.perigee_guard_record(self.handle, v.call, print_of(self, v.tool, result, how and how.error),
+    flags)
 end
 
 --- The call was refused. That counts as one more of the same.
 -- @tparam table v from `check`
 function _M:refuse(v)
-  fill_call(self, v.spec, v.now)
-  C.perigee_guard_refuse(self.handle, self.call)
+  check_verdict("guard:refuse", v)
+  C.perigee_guard_refuse(self.handle, v.call)
 end
 
 --- The counts of `max_tool_repeats` and `max_execution_depth` begin again.

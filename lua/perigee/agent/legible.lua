@@ -20,10 +20,16 @@ local function quote(text)
   return (("%q"):format(cut(text)):gsub("\\\n", "\\n"))
 end
 
--- A field that is not in the list part, as it is written in Lua.
-local function field_text(key, text)
-  if type(key) == "string" and key:find "^[%a_][%w_]*$" then return key .. " = " .. text end
-  return ("[%s] = %s"):format(type(key) == "string" and quote(key) or tostring(key), text)
+-- What `tostring` makes of a value, whatever that does.
+local function plain_text(value)
+  local ok, text = pcall(tostring, value)
+  return ok and type(text) == "string" and text or type(value)
+end
+
+-- The name of a field that is not in the list part, as it is written in Lua.
+local function name_text(key)
+  if type(key) == "string" and key:find "^[%a_][%w_]*$" then return key end
+  return ("[%s]"):format(type(key) == "string" and quote(key) or plain_text(key))
 end
 
 local function table_text(fields)
@@ -38,17 +44,20 @@ local function describe_table(value, depth)
   local fields, length = {}, #value
   if depth == 0 then return "{...}" end
   for i = 1, math.min(length, FIELDS_MAX) do fields[i] = describe(value[i], depth - 1) end
-  local names = {}
+  local names, keys = {}, {}
   local key = next(value)
   while key ~= nil do
     local is_in_list = type(key) == "number" and key >= 1 and key <= length and key % 1 == 0
-    if not is_in_list then names[#names + 1] = key end
+    if not is_in_list then
+      local name = name_text(key)
+      names[#names + 1], keys[name] = name, key
+    end
     key = next(value, key)
   end
-  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+  table.sort(names)
   for _, name in ipairs(names) do
     if #fields >= FIELDS_MAX then break end
-    fields[#fields + 1] = field_text(name, describe(value[name], depth - 1))
+    fields[#fields + 1] = name .. " = " .. describe(value[keys[name]], depth - 1)
   end
   if length + #names > #fields then fields[#fields + 1] = "..." end
   return table_text(fields)
@@ -57,8 +66,7 @@ end
 function describe(value, depth)
   if type(value) == "string" then return quote(value) end
   if type(value) == "table" and not getmetatable(value) then return describe_table(value, depth) end
-  local ok, text = pcall(tostring, value)
-  return ok and type(text) == "string" and text or type(value)
+  return plain_text(value)
 end
 
 --- A value.

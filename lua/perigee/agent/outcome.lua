@@ -5,11 +5,12 @@
 -- @module perigee.agent.outcome
 
 local C = require("perigee.lib").core
+local calls = require "perigee.agent.calls"
+local log = require "perigee.log"
 local options = require "perigee.options"
 local prints = require "perigee.agent.prints"
 local refusal = require "perigee.agent.refusal"
 local returns = require "perigee.returns"
-local sessions = require "perigee.agent.session"
 
 local error, pcall, select, type, unpack = error, pcall, select, type, unpack
 local box = returns.box
@@ -59,7 +60,7 @@ local function class_of(tool, err)
   local class = tool.classify(err)
   if class ~= "error" and class ~= "transient" then
     options.fail("agent", "the result of option \"classify\"", "\"error\" or \"transient\"", class,
-      0)
+      -1)
   end
   return class
 end
@@ -102,9 +103,19 @@ local function evidence(tool, answer, cached)
   return _M.print(tool, answer), flags_of(tool, answer, cached)
 end
 
+-- What the user's functions say of an answer. When they fail, it is unlike any other: it is given.
+local function evidence_of(tool, answer, cached)
+  local ok, print, flags = pcall(evidence, tool, answer, cached)
+  if ok then return print, flags end
+  log.error(("%s: the tool %q: %s"):format(tool.where, tool.name, tostring(print)))
+  return prints.of_nothing(), cached and WAS_CACHED or 0
+end
+
 -- Neither says anything about the tool.
 local function is_no_answer(answer)
-  return answer.failed == "raised" and (answer[1] == "cancelled" or refusal.is(answer[1]))
+  if not answer.failed then return false end
+  local err = _M.error_of(answer)
+  return err == "cancelled" and answer.failed == "raised" or refusal.is(err)
 end
 
 --- Tells a session what came of a call.
@@ -116,20 +127,24 @@ end
 -- @tparam string word what came of it
 -- @tparam table answer the answer
 -- @tparam boolean cached whether the cache gave it
--- @raise what `classify` and `result_key` raise
 function _M.tell(session, tool, key, call, v, word, answer, cached)
-  if is_no_answer(answer) then return sessions.leave(session, call) end
+  if is_no_answer(answer) then return calls.leave(session, call) end
   if v then v.outcome = word end
   if answer.print and not answer.failed then
-    return sessions.finish(session, tool, key, call, v or word, answer, answer.print,
+    return calls.finish(session, tool, key, call, v or word, answer, answer.print,
       cached and WAS_CACHED or 0)
   end
-  local ok, print, flags = pcall(evidence, tool, answer, cached)
-  if not ok then
-    sessions.leave(session, call)
-    error(print, 0)
-  end
-  sessions.finish(session, tool, key, call, v or word, answer, print, flags)
+  local print, flags = evidence_of(tool, answer, cached)
+  calls.finish(session, tool, key, call, v or word, answer, print, flags)
+end
+
+--- Whether two answers are the same to the guard.
+-- @tparam table tool the tool
+-- @tparam table a an answer
+-- @tparam table b an answer
+-- @treturn boolean
+function _M.are_same(tool, a, b)
+  return (evidence_of(tool, a, false)) == (evidence_of(tool, b, false))
 end
 
 -- Hints --------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@
 --
 --     cart  user_1            what everybody shares
 --     S     7  cart  user_1   the same in the copies that session 7 has
---     A     3  key            the calls of tool 3 with these arguments, in whatever session
+--     A     3  key            calls of tool 3 with these arguments: session's copies, and what was
+--                             made of their answers
 --
 -- S and A begin with a byte that no resource may begin with.
 -- @module perigee.agent.paths
@@ -36,7 +37,7 @@ local function text_of(value)
     return ("%.17g"):format(value + 0) -- -0 + 0 is 0
   end
   if kind == "boolean" then return tostring(value) end
-  if kind == "cdata" then return tostring(value) end
+  if kind == "cdata" then return (tostring(value):gsub("U?LL$", "")) end
   return nil
 end
 
@@ -55,11 +56,12 @@ function _M.of_session(session, path)
 end
 
 --- The path of a tool's calls with the same arguments.
--- @tparam number tool number of the tool
--- @tparam string|number|boolean key key of the arguments
+-- @tparam string mark the tool's: see `perigee.agent.definition`
+-- @tparam[opt] string|number|boolean key key of the arguments; default: of all its calls
 -- @treturn table list of parts
-function _M.of_call(tool, key)
-  return { CALL, tostring(tool), type(key):sub(1, 1) .. text_of(key) }
+function _M.of_call(mark, key)
+  if key == nil then return { CALL, mark } end
+  return { CALL, mark, type(key):sub(1, 1) .. text_of(key) }
 end
 
 -- Templates --------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ end
 local function by_function(where, resource, fn)
   return function(...)
     local list = fn(...)
-    options.argument(where, "the result of option \"tags\"", tags.LIST, list, 0)
+    options.result(where, "the result of option \"tags\"", tags.LIST, list)
     local copy = {}
     for i = 1, #list do copy[i] = list[i] end
     if #copy == 0 then copy[1] = resource end

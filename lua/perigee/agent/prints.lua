@@ -71,15 +71,20 @@ local function of_key(key)
   return fingerprint("", 0, key == nil and NIL or key and TRUE or FALSE)
 end
 
+--- A fingerprint that equals no other.
+-- @treturn number
+function _M.of_nothing()
+  uniques = uniques + 1
+  return of_number(uniques, UNIQUE)
+end
+
 --- The fingerprint of a result.
 -- @param result anything
 -- @treturn number
 function _M.of(result)
   if type(result) == "string" then return fingerprint(result, #result, TEXT) end
   local ok, key = pcall(_M.key_of, "result", result)
-  if ok then return of_key(key) end
-  uniques = uniques + 1
-  return of_number(uniques, UNIQUE)
+  return ok and of_key(key) or _M.of_nothing()
 end
 
 --- The fingerprint of an error: of its text, if it has one to show.

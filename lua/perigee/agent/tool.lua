@@ -8,12 +8,14 @@
 -- @module perigee.agent.tool
 
 local C = require("perigee.lib").core
+local calls = require "perigee.agent.calls"
 local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
 local dependence = require "perigee.agent.dependence"
 local flight = require "perigee.flight"
 local keys = require "perigee.keys"
 local load = require "perigee.load"
+local log = require "perigee.log"
 local options = require "perigee.options"
 local outcome = require "perigee.agent.outcome"
 local paths = require "perigee.agent.paths"
@@ -40,17 +42,23 @@ local HITS = { memory = AT.hits_memory, stale = AT.hits_stale, remote = AT.hits_
 
 local DURATION = options.kinds.duration
 
--- How long an error is kept: seconds, or nil. Nothing that befell the caller is kept.
+-- How long an error is kept: seconds, or nil.
 local function neg_ttl(tool, err)
   local neg = tool.neg_errors
-  if neg == nil or err == "cancelled" or refusal.is(err) then return nil end
-  if type(neg) ~= "number" then
-    neg = neg(err)
-    if neg == nil or neg == false then return nil end
-    return options.argument("agent.cache", "the result of option \"neg_errors\"", DURATION, neg, 0)
+  if type(neg) == "number" then
+    return outcome.class_of(tool, err) ~= "transient" and neg or nil
   end
-  if outcome.class_of(tool, err) == "transient" then return nil end
-  return neg
+  neg = neg(err)
+  if not neg then return nil end
+  return options.result("agent.cache", "the result of option \"neg_errors\"", DURATION, neg)
+end
+
+-- The same. Nothing that befell the caller is kept; when the user's function fails, nothing is.
+local function keeps_error(tool, err)
+  if not tool.neg_errors or err == "cancelled" or flight.is_deadlock(err) then return nil end
+  local ok, ttl = pcall(neg_ttl, tool, err)
+  if ok then return ttl end
+  log.error(("the tool %q: %s"):format(tool.name, tostring(ttl)))
 end
 
 -- What a load has learned as tags of its entry: in a session's own copy also the session's.
@@ -65,12 +73,17 @@ local function learned_by(spec)
   return list
 end
 
+-- Whether anything that it stands under was written since it began.
+local function is_old(record, list)
+  return not (writes.may_keep(record.spec.tags, record.began) and
+    writes.may_keep(list, record.began))
+end
+
 -- What is being written while it was read is handed out and not kept.
 local function is_fenced(tool, record, list)
   local marked = writes.are_marked(record.spec.tags, tool.cache, record.key) or
     writes.are_marked(list, tool.cache, record.key)
-  if marked or not writes.may_keep(record.spec.tags, record.began) or
-    not writes.may_keep(list, record.began) then
+  if marked or is_old(record, list) then
     local session = context.session
     add(session and session.counts, tool.counts, AT.fence_rejects, 1)
   end
@@ -80,17 +93,16 @@ end
 -- What the cache is told of an answer: as a loader tells it.
 local function hints_of(tool, record, answer, ttl, keep)
   local spec = record.spec
-  local list = learned_by(spec)
+  local list, left = learned_by(spec), spec.deadline - context.port.now()
   if #spec.learned > 0 then answer.tags = spec.learned end
-  if is_fenced(tool, record, list) or not spec.keep then keep = false end
-  return { ttl = math.min(ttl or tool.ttl, spec.ttl), tags = list, cache = keep }
+  answer.owner = spec.owner
+  if is_fenced(tool, record, list) or not spec.keep or left <= 0 then keep = false end
+  return { ttl = keep and math.min(ttl or tool.ttl, left) or nil, tags = list, cache = keep }
 end
 
 local function check_hints(hints)
-  if hints.ttl ~= nil then options.argument("agent.cache", "hints.ttl", DURATION, hints.ttl, 0) end
-  if hints.tags ~= nil then
-    options.argument("agent.cache", "hints.tags", tags.LIST, hints.tags, 0)
-  end
+  if hints.ttl ~= nil then options.result("agent.cache", "hints.ttl", DURATION, hints.ttl) end
+  if hints.tags ~= nil then options.result("agent.cache", "hints.tags", tags.LIST, hints.tags) end
 end
 
 local function count_executed(tool, seconds, failed)
@@ -100,9 +112,16 @@ local function count_executed(tool, seconds, failed)
   if failed then add(session, tool.counts, AT.errors, 1) end
 end
 
--- An error that is not kept reaches everybody who waits as it would without a cache.
-local function pass_on(answer)
-  if answer.failed == "raised" then error(answer[1], 0) end
+local UNKEPT = { cache = false }
+
+-- An error that is not kept reaches everybody who waits as it would without a cache; unless it is
+-- not for everybody: one session's, or older than what somebody may have come after.
+local function pass_on(record, answer)
+  local spec, err = record.spec, outcome.error_of(answer)
+  answer.owner = refusal.is(err) and err.session or spec.owner
+  answer.is_old = is_old(record, learned_by(spec))
+  if answer.owner or answer.is_old then return answer, nil, UNKEPT end
+  if answer.failed == "raised" then error(err, 0) end
   return returns.pack(unpack(answer, 1, answer.n))
 end
 
@@ -111,8 +130,9 @@ local function landed(tool, record, began, ...)
   local answer, hints = outcome.with_hints(...)
   count_executed(tool, context.port.now() - began, answer.failed)
   if answer.failed then
-    local ttl = neg_ttl(tool, outcome.error_of(answer))
-    if not ttl then return pass_on(answer) end
+    local err = outcome.error_of(answer)
+    local ttl = not refusal.is(err) and keeps_error(tool, err)
+    if not ttl then return pass_on(record, answer) end
     return answer, nil, hints_of(tool, record, answer, ttl, true)
   end
   if not hints then return answer, nil, hints_of(tool, record, answer, nil, true) end
@@ -133,9 +153,10 @@ end
 -- Calls --------------------------------------------------------------------------------------
 
 -- Why a call is not served from memory. In a session it has `call` and `verdict` from there.
+-- `refresh`: nothing but an execution will do; `alone`: one that begins now.
 local function pending_of(session, key, store_key, guard_key)
   return { session = session, key = key, store_key = store_key, guard_key = guard_key,
-    call = nil, verdict = nil, refresh = false }
+    call = nil, verdict = nil, refresh = false, alone = false }
 end
 
 local function store_key_of(tool, session, key)
@@ -144,11 +165,11 @@ local function store_key_of(tool, session, key)
 end
 
 -- Only who is in a load around this one asks how long an answer will be kept.
-local function hand_up(tool, store_key, answer, ...)
+local function hand_up(tool, session, key, store_key, answer, ...)
   local around = dependence.around()
   if not around then return end
   local left = tool.cache.store:look(store_key, 0)
-  dependence.hand_up(around, tool, tool.tags_of(...), answer, left)
+  dependence.hand_up(around, tool, session, key, tool.tags_of(...), answer, left)
 end
 
 -- In a session.
@@ -156,8 +177,8 @@ local function serve_guarded(tool, session, key, guard_key)
   local store_key, store = store_key_of(tool, session, key), tool.cache.store
   local left, value = store:look(store_key, 0)
   local answer = left and left > 0 and is_box(value) and value or nil
-  local call, action, v = sessions.begin(session, tool, guard_key, answer)
-  if action == BLOCK then return sessions.in_place(session, tool, guard_key, answer, v) end
+  local call, action, v = calls.begin(session, tool, guard_key, answer)
+  if action == BLOCK then return calls.in_place(session, tool, guard_key, answer, v) end
   if answer and action ~= REFRESH then
     store:get(store_key, 0) -- counts, and tells the policy
     hit(session.counts, tool.counts, AT.hits_memory)
@@ -191,10 +212,9 @@ local function serve(tool, key, guard_key)
 end
 
 -- The tags of an entry: in a session's own copy also the session's, and those of the call.
-local function tags_of_entry(tool, pending, list)
-  local session = tool.scoped and pending.session
+local function tags_of_entry(tool, session, key, list)
   if not session then return list end
-  local all = { paths.of_call(tool.number, pending.key) }
+  local all = { paths.of_call(tool.mark, key) }
   for i = 1, #list do
     all[2 * i], all[2 * i + 1] = list[i], paths.of_session(session.number, list[i])
   end
@@ -204,14 +224,13 @@ end
 -- One load that this call begins or joins.
 local function load_once(tool, pending, list, loader)
   local cache, key = tool.cache, pending.store_key
-  local spec = dependence.spec(tool, tags_of_entry(tool, pending, list), pending.refresh)
-  spec.session = tool.scoped and pending.session
+  local session = tool.scoped and pending.session or nil
+  local alone = pending.alone or pending.refresh and not load.joinable(cache, key)
+  local spec = dependence.spec(tool, session, tags_of_entry(tool, session, pending.key, list),
+    alone or pending.refresh)
+  if alone then return spec, pcall(load.fresh, cache, key, load.start, loader, spec) end
   if pending.refresh then
-    local running = load.joinable(cache, key)
-    if running then
-      return spec, pcall(load.through, cache, key, running, load.start, loader, spec)
-    end
-    return spec, pcall(load.fresh, cache, key, load.start, loader, spec)
+    return spec, pcall(load.through, cache, key, nil, load.start, loader, spec)
   end
   local slot, value = cache.store:get(key, 0)
   if slot >= 0 and is_box(value) then return spec, true, value, nil, "memory" end
@@ -219,24 +238,22 @@ local function load_once(tool, pending, list, loader)
   return spec, pcall(load.missing, cache, key, slot, load.start, loader, spec)
 end
 
--- Whether a load that this call joined was refused, in the session that had begun it.
-local function is_others(spec, ok, value, session)
-  return not ok and not spec.ran and refusal.is(value) and
-    value.session ~= (session and session.number)
+-- Whether an answer that this call waited for is not for it: another session's, or an error that
+-- is older than what it may have come after.
+local function is_for_others(answer, session)
+  return answer.is_old or answer.owner and answer.owner ~= (session and session.number)
 end
 
 -- The answer, and where it came from.
 local function fetch(tool, pending, list, loader)
-  local spec, ok, value, err, source
-  repeat
-    spec, ok, value, err, source = load_once(tool, pending, list, loader)
-  until not is_others(spec, ok, value, pending.session)
+  local spec, ok, value, err, source = load_once(tool, pending, list, loader)
   if not ok then return outcome.of(false, value), spec.ran and "load" or "wait" end
-  if is_box(value) then return value, source end
-  if value == nil and err ~= nil then
+  if is_box(value) then
+    if spec.ran or not is_for_others(value, pending.session) then return value, source end
+  elseif value == nil and err ~= nil then
     return outcome.of(true, returns.unpack_failure(err)), source
-  end
-  pending.refresh = true -- what a tier has under this name is no answer
+  end -- else: what a tier has under this name is no answer
+  pending.alone = true
   return fetch(tool, pending, list, loader)
 end
 
@@ -248,7 +265,7 @@ local function count_source(tool, pending, before, answer, source)
     if source == "wait" then add(session, tool.counts, AT.coalesced, 1) end
   end
   if not before or answer.failed then return end
-  local same = outcome.print(tool, answer) == outcome.print(tool, before)
+  local same = outcome.are_same(tool, answer, before)
   add(session, tool.counts, same and AT.refreshes_confirmed or AT.refreshes_changed, 1)
 end
 
@@ -260,9 +277,9 @@ local function finish(tool, pending, answer, source)
 end
 
 -- What is not cached: a tool of a session's, outside any session.
-local function call_straight(tool, ...)
+local function call_straight(tool, key, ...)
   local began, around = context.port.now(), dependence.around()
-  if around then dependence.learn(around, tool.tags_of(...)) end
+  if around then dependence.depend(around, tool, key, tool.tags_of(...)) end
   local answer = outcome.with_hints(pcall(tool.fn, ...))
   count_executed(tool, context.port.now() - began, answer.failed)
   return give(answer)
@@ -277,18 +294,18 @@ end
 local function execute(tool, pending, ...)
   local session = pending.session
   if not session then add(nil, tool.counts, AT.calls, 1) end
-  if not pending.store_key then return call_straight(tool, ...) end
+  if not pending.store_key then return call_straight(tool, pending.key, ...) end
   local _, before
   if pending.refresh then _, before = tool.cache.store:look(pending.store_key, 0) end
   local made, list = pcall(tool.tags_of, ...)
   if not made then
-    if session then sessions.leave(session, pending.call) end
+    if session then calls.leave(session, pending.call) end
     error(list, 0)
   end
   local answer, source = fetch(tool, pending, list, loader_of(tool, select("#", ...), ...))
-  count_source(tool, pending, is_box(before) and before, answer, source)
   if session then finish(tool, pending, answer, source) end
-  hand_up(tool, pending.store_key, answer, ...)
+  count_source(tool, pending, is_box(before) and before, answer, source)
+  hand_up(tool, session, pending.key, pending.store_key, answer, ...)
   return give(answer)
 end
 
@@ -302,12 +319,12 @@ function _M.refresh(tool, ...)
   if tool.scoped and not session then return execute(tool, pending_of(nil, key), ...) end
   if tool.scoped then session.scoped = true end
   local pending = pending_of(session, key, store_key_of(tool, session, key), guard_key)
-  pending.refresh = true
+  pending.refresh, pending.alone = true, true
   if session then
     local action
-    pending.call, action, pending.verdict = sessions.begin(session, tool, guard_key, nil)
+    pending.call, action, pending.verdict = calls.begin(session, tool, guard_key, nil)
     if action == BLOCK then
-      return give(sessions.in_place(session, tool, guard_key, nil, pending.verdict))
+      return give(calls.in_place(session, tool, guard_key, nil, pending.verdict))
     end
   end
   return execute(tool, pending, ...)
@@ -319,18 +336,30 @@ end
 -- @treturn boolean true
 -- @treturn string|nil why it is not known that the remote cache forgot it, too
 function _M.forget(tool, ...)
-  local key = tool.key_of(...)
-  if not tool.scoped then return tool.cache:delete(key) end
-  local session = sessions.current()
-  if not session then return true end
+  local key, session = tool.key_of(...), tool.scoped and sessions.current()
+  if tool.scoped and not session then return true end
+  local path = paths.of_call(tool.mark, key)
+  if session then path = paths.of_session(session.number, path) end
+  writes.forget { paths = { path }, everywhere = not tool.scoped, tool = tool.name }
   return tool.cache:delete(store_key_of(tool, session, key))
+end
+
+--- Forgets all answers, and what was made of them.
+-- @tparam table tool the tool
+-- @treturn boolean true
+-- @treturn string|nil why it is not known that the remote cache forgot them, too
+function _M.clear(tool)
+  writes.forget { paths = { paths.of_call(tool.mark) }, everywhere = true, tool = tool.name }
+  return tool.cache:clear()
 end
 
 -- By number of arguments: the first ones are compiled from their head, one with `...` never is.
 
 local function answered(tool, answer, key, ...)
-  if context.load ~= 0 then hand_up(tool, tool.scoped and
-    store_key_of(tool, context.session, key) or key, answer, ...) end
+  if context.load ~= 0 then
+    local session = tool.scoped and context.session or nil
+    hand_up(tool, session, key, store_key_of(tool, session, key), answer, ...)
+  end
   return give(answer)
 end
 

@@ -4,7 +4,7 @@
 -- here.
 --
 -- A ring in one flat list, which takes little room. [0] is the number of calls so far; then there
--- are five places for each call: the tool's name, the key of its arguments, its round, what came of
+-- are five places for each call: the tool, the key of its arguments, its round, what came of
 -- it (a word, or a verdict that has that word as `outcome`), its answer (a box of
 -- `perigee.returns`, or false).
 -- @module perigee.agent.trail
@@ -23,7 +23,7 @@ function _M.new()
 end
 
 --- Adds a call.
--- @tparam string tool its name
+-- @tparam table tool with `name`
 -- @param key key of its arguments
 -- @tparam number round of the session
 -- @tparam string|table what came of it
@@ -42,7 +42,7 @@ local function place(self, number)
 end
 
 --- The last answer to a call.
--- @tparam string tool its name
+-- @tparam table tool the tool
 -- @param key key of its arguments
 -- @tparam[opt] boolean any whether the answer to a call with other arguments will do
 -- @treturn table|nil the answer
@@ -56,20 +56,20 @@ function _M:answer(tool, key, any)
 end
 
 --- The tools of the last rounds and of one call more: what a cycle consists of.
--- @tparam string tool of the call
+-- @tparam table tool of the call
 -- @tparam number period rounds, the call's among them
 -- @treturn string
 function _M:steps(tool, period)
-  local names, rounds, seen = { tool }, 1, nil
+  local names, rounds, seen = { tool.name }, 1, nil
   for number = self[0] - 1, self[0] - LENGTH, -1 do
     local at = place(self, number)
     if not at then break end
     if self[at + 3] ~= seen then
       seen, rounds = self[at + 3], rounds + 1
       if rounds > period then break end
-      table.insert(names, 1, self[at + 1])
+      table.insert(names, 1, self[at + 1].name)
     else
-      names[1] = self[at + 1] .. " + " .. names[1]
+      names[1] = self[at + 1].name .. " + " .. names[1]
     end
   end
   if rounds < period then table.insert(names, 1, "...") end
@@ -80,7 +80,7 @@ end
 
 local function explain_call(self, at, number)
   local what, answer = self[at + 4], self[at + 5]
-  local call = { number = number + 1, tool = self[at + 1], round = self[at + 3],
+  local call = { number = number + 1, tool = self[at + 1].name, round = self[at + 3],
     arguments = legible.key(self[at + 2]), action = "ok", outcome = what,
     answer = answer and legible.answer(answer) or nil }
   if type(what) == "table" then

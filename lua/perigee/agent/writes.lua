@@ -105,24 +105,30 @@ end
 -- Writing -----------------------------------------------------------------------------------
 
 -- What is dead is reclaimed. Which entries of other resources have learned the path, nobody knows.
+-- Who listens may do anything: the tools are gone through first.
 local function sweep()
-  local tool = next(everybody)
-  while tool do
-    local store = tool.cache.store
-    C.perigee_store_invalidate(store.handle)
-    if handlers.evict then store:reclaim() end
-    if store.queued > 0 then store:tell() end
-    tool = next(everybody, tool)
+  local stores = {}
+  for tool in next, everybody do
+    C.perigee_store_invalidate(tool.cache.store.handle)
+    if handlers.evict then stores[#stores + 1] = tool.cache.store end
+  end
+  for i = 1, #stores do
+    stores[i]:reclaim()
+    if stores[i].queued > 0 then stores[i]:tell() end
   end
 end
 
-local function write_here(plan)
+local function write_paths(plan)
   for i = 1, #plan.paths do anchor:write_tag(plan.paths[i]) end
   if #plan.paths == 0 then return end
   sweep()
   if handlers.invalidate then
     events.emit("invalidate", { cache = "", tool = plan.tool, tags = plan.paths })
   end
+end
+
+local function delete(cache, key)
+  if not cache.closed then cache:delete(key) end
 end
 
 local function write_there(plan)
@@ -135,10 +141,9 @@ end
 
 -- Forgets all of a plan, whatever befalls one part of it. Returns what went wrong first.
 local function write(plan)
-  local ok, err = pcall(write_here, plan)
+  local ok, err = pcall(write_paths, plan)
   for i = 1, #plan.keys, 2 do
-    local cache = plan.keys[i]
-    local deleted, why = pcall(cache.delete, cache, plan.keys[i + 1])
+    local deleted, why = pcall(delete, plan.keys[i], plan.keys[i + 1])
     if ok then ok, err = deleted, why end
   end
   if plan.everywhere and #plan.paths > 0 then
@@ -167,11 +172,11 @@ function _M.finish(plan)
   return write(plan)
 end
 
---- Forgets a path at once.
--- @tparam table path list of parts
-function _M.forget(path)
-  anchor:write_tag(path)
-  sweep()
+--- Forgets paths at once.
+-- @tparam table plan as for `begin`
+function _M.forget(plan)
+  write_paths(plan)
+  if plan.everywhere then write_there(plan) end
 end
 
 --- Whether the result of a load that began at some version may be kept.
