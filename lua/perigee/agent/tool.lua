@@ -12,21 +12,16 @@ local calls = require "perigee.agent.calls"
 local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
 local dependence = require "perigee.agent.dependence"
-local flight = require "perigee.flight"
 local keys = require "perigee.keys"
-local load = require "perigee.load"
-local log = require "perigee.log"
-local options = require "perigee.options"
+local loading = require "perigee.agent.loading"
 local outcome = require "perigee.agent.outcome"
 local paths = require "perigee.agent.paths"
 local prints = require "perigee.agent.prints"
-local refusal = require "perigee.agent.refusal"
 local returns = require "perigee.returns"
 local sessions = require "perigee.agent.session"
-local tags = require "perigee.tags"
 local writes = require "perigee.agent.writes"
 
-local error, pcall, select, type, unpack = error, pcall, select, type, unpack
+local error, pcall, select = error, pcall, select
 local is_box = returns.is_box
 local AT, add, hit = counts.AT, counts.add, counts.hit
 local REFRESH, BLOCK = C.PERIGEE_GUARD_REFRESH, C.PERIGEE_GUARD_BLOCK
@@ -38,122 +33,10 @@ local _M = {}
 local HITS = { memory = AT.hits_memory, stale = AT.hits_stale, remote = AT.hits_remote,
   shared = AT.hits_remote }
 
--- Loading ------------------------------------------------------------------------------------
-
-local DURATION = options.kinds.duration
-
--- How long an error is kept: seconds, or nil.
-local function neg_ttl(tool, err)
-  local neg = tool.neg_errors
-  if type(neg) == "number" then
-    return outcome.class_of(tool, err) ~= "transient" and neg or nil
-  end
-  neg = neg(err)
-  if not neg then return nil end
-  return options.result("agent.cache", "the result of option \"neg_errors\"", DURATION, neg)
-end
-
--- The same. Nothing that befell the caller is kept; when the user's function fails, nothing is.
-local function keeps_error(tool, err)
-  if not tool.neg_errors or err == "cancelled" or flight.is_deadlock(err) then return nil end
-  local ok, ttl = pcall(neg_ttl, tool, err)
-  if ok then return ttl end
-  log.error(("the tool %q: %s"):format(tool.name, tostring(ttl)))
-end
-
--- What a load has learned as tags of its entry: in a session's own copy also the session's.
-local function learned_by(spec)
-  local session = spec.session
-  if not session then return spec.learned end
-  local list = {}
-  for i = 1, #spec.learned do
-    list[2 * i - 1] = spec.learned[i]
-    list[2 * i] = paths.of_session(session.number, spec.learned[i])
-  end
-  return list
-end
-
--- Whether anything that it stands under was written since it began.
-local function is_old(record, list)
-  return not (writes.may_keep(record.spec.tags, record.began) and
-    writes.may_keep(list, record.began))
-end
-
--- What is being written while it was read is handed out and not kept.
-local function is_fenced(tool, record, list)
-  local marked = writes.are_marked(record.spec.tags, tool.cache, record.key) or
-    writes.are_marked(list, tool.cache, record.key)
-  if marked or is_old(record, list) then
-    local session = context.session
-    add(session and session.counts, tool.counts, AT.fence_rejects, 1)
-  end
-  return marked
-end
-
--- What the cache is told of an answer: as a loader tells it.
-local function hints_of(tool, record, answer, ttl, keep)
-  local spec = record.spec
-  local list, left = learned_by(spec), spec.deadline - context.port.now()
-  if #spec.learned > 0 then answer.tags = spec.learned end
-  answer.owner = spec.owner
-  if is_fenced(tool, record, list) or not spec.keep or left <= 0 then keep = false end
-  return { ttl = keep and math.min(ttl or tool.ttl, left) or nil, tags = list, cache = keep }
-end
-
-local function check_hints(hints)
-  if hints.ttl ~= nil then options.result("agent.cache", "hints.ttl", DURATION, hints.ttl) end
-  if hints.tags ~= nil then options.result("agent.cache", "hints.tags", tags.LIST, hints.tags) end
-end
-
-local function count_executed(tool, seconds, failed)
-  local session = context.session and context.session.counts
-  add(session, tool.counts, AT.executed, 1)
-  add(session, tool.counts, AT.executed_seconds, seconds)
-  if failed then add(session, tool.counts, AT.errors, 1) end
-end
-
-local UNKEPT = { cache = false }
-
--- An error that is not kept reaches everybody who waits as it would without a cache; unless it is
--- not for everybody: one session's, or older than what somebody may have come after.
-local function pass_on(record, answer)
-  local spec, err = record.spec, outcome.error_of(answer)
-  answer.owner = refusal.is(err) and err.session or spec.owner
-  answer.is_old = is_old(record, learned_by(spec))
-  if answer.owner or answer.is_old then return answer, nil, UNKEPT end
-  if answer.failed == "raised" then error(err, 0) end
-  return returns.pack(unpack(answer, 1, answer.n))
-end
-
--- What the function gave, as a loader gives it: value, err, hints.
-local function landed(tool, record, began, ...)
-  local answer, hints = outcome.with_hints(...)
-  count_executed(tool, context.port.now() - began, answer.failed)
-  if answer.failed then
-    local err = outcome.error_of(answer)
-    local ttl = not refusal.is(err) and keeps_error(tool, err)
-    if not ttl then return pass_on(record, answer) end
-    return answer, nil, hints_of(tool, record, answer, ttl, true)
-  end
-  if not hints then return answer, nil, hints_of(tool, record, answer, nil, true) end
-  check_hints(hints)
-  if hints.tags then dependence.learn(record.spec, hints.tags) end
-  return answer, nil, hints_of(tool, record, answer, hints.ttl, hints.cache ~= false)
-end
-
-local function loader_of(tool, n, ...)
-  local fn, list = tool.fn, { ... }
-  return function()
-    local record = flight.record(context.load)
-    record.spec.ran = true
-    return landed(tool, record, context.port.now(), pcall(fn, unpack(list, 1, n)))
-  end
-end
-
 -- Calls --------------------------------------------------------------------------------------
 
--- Why a call is not served from memory. In a session it has `call` and `verdict` from there.
--- `refresh`: nothing but an execution will do; `alone`: one that begins now.
+-- Why a call is not served from memory: see `perigee.agent.loading`. In a session it has `call` and
+-- `verdict` from there.
 local function pending_of(session, key, store_key, guard_key)
   return { session = session, key = key, store_key = store_key, guard_key = guard_key,
     call = nil, verdict = nil, refresh = false, alone = false }
@@ -211,52 +94,6 @@ local function serve(tool, key, guard_key)
   return value
 end
 
--- The tags of an entry: in a session's own copy also the session's, and those of the call.
-local function tags_of_entry(tool, session, key, list)
-  if not session then return list end
-  local all = { paths.of_call(tool.mark, key) }
-  for i = 1, #list do
-    all[2 * i], all[2 * i + 1] = list[i], paths.of_session(session.number, list[i])
-  end
-  return all
-end
-
--- One load that this call begins or joins.
-local function load_once(tool, pending, list, loader)
-  local cache, key = tool.cache, pending.store_key
-  local session = tool.scoped and pending.session or nil
-  local alone = pending.alone or pending.refresh and not load.joinable(cache, key)
-  local spec = dependence.spec(tool, session, tags_of_entry(tool, session, pending.key, list),
-    alone or pending.refresh)
-  if alone then return spec, pcall(load.fresh, cache, key, load.start, loader, spec) end
-  if pending.refresh then
-    return spec, pcall(load.through, cache, key, nil, load.start, loader, spec)
-  end
-  local slot, value = cache.store:get(key, 0)
-  if slot >= 0 and is_box(value) then return spec, true, value, nil, "memory" end
-  if slot >= 0 then return spec, pcall(load.fresh, cache, key, load.start, loader, spec) end
-  return spec, pcall(load.missing, cache, key, slot, load.start, loader, spec)
-end
-
--- Whether an answer that this call waited for is not for it: another session's, or an error that
--- is older than what it may have come after.
-local function is_for_others(answer, session)
-  return answer.is_old or answer.owner and answer.owner ~= (session and session.number)
-end
-
--- The answer, and where it came from.
-local function fetch(tool, pending, list, loader)
-  local spec, ok, value, err, source = load_once(tool, pending, list, loader)
-  if not ok then return outcome.of(false, value), spec.ran and "load" or "wait" end
-  if is_box(value) then
-    if spec.ran or not is_for_others(value, pending.session) then return value, source end
-  elseif value == nil and err ~= nil then
-    return outcome.of(true, returns.unpack_failure(err)), source
-  end -- else: what a tier has under this name is no answer
-  pending.alone = true
-  return fetch(tool, pending, list, loader)
-end
-
 local function count_source(tool, pending, before, answer, source)
   local session = pending.session and pending.session.counts
   if HITS[source] then return hit(session, tool.counts, HITS[source]) end
@@ -281,7 +118,7 @@ local function call_straight(tool, key, ...)
   local began, around = context.port.now(), dependence.around()
   if around then dependence.depend(around, tool, key, tool.tags_of(...)) end
   local answer = outcome.with_hints(pcall(tool.fn, ...))
-  count_executed(tool, context.port.now() - began, answer.failed)
+  loading.count(tool, context.port.now() - began, answer.failed)
   return give(answer)
 end
 
@@ -302,7 +139,7 @@ local function execute(tool, pending, ...)
     if session then calls.leave(session, pending.call) end
     error(list, 0)
   end
-  local answer, source = fetch(tool, pending, list, loader_of(tool, select("#", ...), ...))
+  local answer, source = loading.fetch(tool, pending, list, select("#", ...), ...)
   if session then finish(tool, pending, answer, source) end
   count_source(tool, pending, is_box(before) and before, answer, source)
   hand_up(tool, session, pending.key, pending.store_key, answer, ...)
