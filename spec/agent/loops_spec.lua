@@ -304,6 +304,25 @@ describe("on_loop", function()
   end)
 end)
 
+describe("arguments of any type", function()
+  it("make calls the same that are", function()
+    local act = agent.invalidator { resource = "r", name = "act" } (function(_) return "same" end)
+    for _, argument in ipairs { false, true, 0, "", { {} } } do
+      agent.session(with {}, function()
+        local made = 0
+        local err = raised(function()
+          for _ = 1, 20 do
+            act(argument)
+            made = made + 1
+          end
+        end)
+        assert.equal("cycle", err.kind)
+        assert.equal(4, made)
+      end)
+    end
+  end)
+end)
+
 describe("keys of a tool's own", function()
   it("loop_key makes calls the same that the cache tells apart", function()
     local read, count = reader("same", { loop_key = function(q) return q:lower() end })

@@ -105,7 +105,8 @@ end
 local function guard_key_of(tool, ...)
   if tool.loop_key then return prints.key_of(tool.where, tool.loop_key(...)) end
   local ok, key = pcall(tool.key_of, ...)
-  return ok and key or prints.unique()
+  if ok then return key end
+  return prints.unique()
 end
 
 local function call_guarded(tool, session, ...)
