@@ -107,10 +107,11 @@ end
 -- What is dead is reclaimed. Which entries of other resources have learned the path, nobody knows.
 -- Who listens may do anything: the tools are gone through first.
 local function sweep()
-  local stores = {}
-  for tool in next, everybody do
+  local stores, tool = {}, next(everybody)
+  while tool do
     C.perigee_store_invalidate(tool.cache.store.handle)
     if handlers.evict then stores[#stores + 1] = tool.cache.store end
+    tool = next(everybody, tool)
   end
   for i = 1, #stores do
     stores[i]:reclaim()
@@ -132,9 +133,10 @@ local function delete(cache, key)
 end
 
 local function write_there(plan)
-  local remotes = {}
-  for tool in next, everybody do
+  local remotes, tool = {}, next(everybody)
+  while tool do
     if not tool.cache.closed then remotes[#remotes + 1] = tool.cache.remote end
+    tool = next(everybody, tool)
   end
   for i = 1, #remotes do remotes[i]:invalidate_tags(plan.paths) end
 end

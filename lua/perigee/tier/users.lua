@@ -92,6 +92,23 @@ local function result_of(ok, err)
   if ok == nil and err ~= nil then return tostring(err) end
 end
 
+local function is_under(tag, tags)
+  for _, own in ipairs(tags) do
+    if tags_face.conflict(tag, own) then return true end
+  end
+  return false
+end
+
+local function keys_under(self, tag)
+  local list = {}
+  local key, tags = next(self.tagged)
+  while key ~= nil do
+    if is_under(tag, tags) then list[#list + 1] = key end
+    key, tags = next(self.tagged, key)
+  end
+  return list
+end
+
 -- Deletes what this process wrote under the tag; others may have written more: then all goes.
 local function write_tag(self, tag)
   local err
@@ -100,13 +117,8 @@ local function write_tag(self, tag)
     if not err then self.tagged, self.tagged_count, self.complete = {}, 0, true end
     return err
   end
-  for key, tags in next, self.tagged do
-    for _, own in ipairs(tags) do
-      if tags_face.conflict(tag, own) then
-        err = result_of(self.backend:delete(key)) or err
-        break
-      end
-    end
+  for _, key in ipairs(keys_under(self, tag)) do -- a list: the backend may wait
+    err = result_of(self.backend:delete(key)) or err
   end
   return err
 end
