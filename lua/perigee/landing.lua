@@ -101,12 +101,16 @@ local function read_hints(hints)
   return nil, nil, true
 end
 
-local function check_hints(ttl, list)
-  if ttl ~= nil then
-    options.result("loader", "hints.ttl", options.kinds.duration, ttl)
-  end
-  if list ~= nil then options.result("loader", "hints.tags", tags_face.LIST, list) end
+--- Checks what a loader said about its value.
+-- @tparam string where whose loader it is, for messages
+-- @param ttl as it came
+-- @param list tags, as they came
+-- @raise when they are neither nil nor what they should be
+local function check_hints(where, ttl, list)
+  if ttl ~= nil then options.result(where, "hints.ttl", options.kinds.duration, ttl) end
+  if list ~= nil then options.result(where, "hints.tags", tags_face.LIST, list) end
 end
+_M.check_hints = check_hints
 
 -- The tags of the entry: those of the call and those that the loader learned.
 local function all_tags(spec, learned)
@@ -158,7 +162,7 @@ end
 local function settle(record, hints)
   local cache = record.cache
   local hint_ttl, learned, wanted = read_hints(hints)
-  check_hints(hint_ttl, learned)
+  check_hints("loader", hint_ttl, learned)
   local ttl = wanted and lifetime(cache, record.value, record.spec, hint_ttl)
   local value = cache.copy and copying.copy(record.value)
   if value then record.value = value end

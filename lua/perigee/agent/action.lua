@@ -90,11 +90,8 @@ local function run(tool, session, ...)
   if plan then writes.begin(plan) end
   local began = context.port.now()
   local answer = outcome.of(pcall(tool.fn, ...))
-  local seconds = context.port.now() - began
   local counted = session and session.counts
-  add(counted, tool.counts, AT.executed, 1)
-  add(counted, tool.counts, AT.executed_seconds, seconds)
-  if answer.failed then add(counted, tool.counts, AT.errors, 1) end
+  counts.execution(counted, tool.counts, context.port.now() - began, answer.failed)
   if not plan then return answer end
   add(counted, tool.counts, AT.invalidations, 1)
   if plan.again then pcall(plan.again) end -- tools that were made meanwhile

@@ -45,6 +45,17 @@ function _M.add(session, tool, at, by)
   whole[at] = whole[at] + by
 end
 
+--- Counts an execution.
+-- @tparam cdata|nil session its counters
+-- @tparam cdata tool its counters
+-- @tparam number seconds how long it took
+-- @param failed whether its answer is an error
+function _M.execution(session, tool, seconds, failed)
+  _M.add(session, tool, AT.executed, 1)
+  _M.add(session, tool, AT.executed_seconds, seconds)
+  if failed then _M.add(session, tool, AT.errors, 1) end
+end
+
 --- Counts a call that was answered without being executed. It saves what the tool takes on average.
 -- @tparam cdata|nil session its counters
 -- @tparam cdata tool its counters
@@ -82,14 +93,11 @@ function _M.save(counts)
   return ffi.string(counts, ffi.sizeof(counts))
 end
 
---- How many bytes that are.
-_M.BYTES = ffi.sizeof(new)
-
 --- Reads what `save` wrote.
 -- @tparam string bytes from anywhere
 -- @treturn cdata|nil the counters; nil: they are none
 function _M.restore(bytes)
-  if #bytes ~= _M.BYTES then return nil end
+  if #bytes ~= ffi.sizeof(new) then return nil end
   local counts, at = new(), ffi.cast("const char *", bytes)
   for i = 0, SIZE - 1 do
     local count = doubles.read(at + 8 * i)

@@ -85,6 +85,29 @@ local function wrap(opts, handle)
   }, mt)
 end
 
+--- All of a guard in C as bytes.
+-- @tparam cdata handle the guard
+-- @treturn string
+function _M.save(handle)
+  local size = C.perigee_guard_save(handle, nil, 0)
+  local bytes = ffi.new("char[?]", size)
+  C.perigee_guard_save(handle, bytes, size)
+  return ffi.string(bytes, size)
+end
+
+local why = ffi.new "const char *[1]"
+
+--- A guard in C of what `save` wrote.
+-- @tparam cdata limits its limits
+-- @tparam string bytes from anywhere
+-- @treturn cdata|nil the guard, which the caller owns
+-- @treturn string|nil why there is none
+function _M.load(limits, bytes)
+  local handle = C.perigee_guard_restore(limits, bytes, #bytes, why)
+  if handle == nil then return nil, ffi.string(why[0]) end
+  return handle
+end
+
 --- Makes a guard.
 -- @tparam[opt] table opts limits, in calls: `warn` (3), `block` (5), `stop` (8); `recur_warn` (4),
 --   `recur_block` (8); `stag_warn` (6), `stag_block` (10); `err_warn` (4), `err_block` (6);
@@ -121,7 +144,7 @@ end
 -- Checking -------------------------------------------------------------------------------------
 
 local CALL = { tool = kinds.name, kind = options.one_of { "read", "write", "exec", "poll" },
-  cached = kinds.boolean, round = { "a number that the calls in flight together share",
+  round = { "a number that the calls in flight together share",
     function(v) return type(v) == "number" and v == v end } }
 
 local function check_call(spec)
@@ -226,13 +249,8 @@ end
 -- guard that takes them must go on from this one's.
 -- @treturn string
 function _M:snapshot()
-  local size = C.perigee_guard_save(self.handle, nil, 0)
-  local bytes = ffi.new("char[?]", size)
-  C.perigee_guard_save(self.handle, bytes, size)
-  return ffi.string(bytes, size)
+  return _M.save(self.handle)
 end
-
-local why = ffi.new "const char *[1]"
 
 --- Makes a guard from a snapshot, which may come from anywhere.
 -- @tparam string bytes from `snapshot`
@@ -244,8 +262,8 @@ function _M.restore(bytes, opts)
   options.argument("guard.restore", "bytes", kinds.string, bytes, 2)
   options.argument("guard.restore", "opts", kinds.list, opts, 2)
   options.check("guard.restore", opts, SPEC, 2)
-  local handle = C.perigee_guard_restore(limits_of(opts), bytes, #bytes, why)
-  if handle == nil then return nil, "guard.restore: bytes " .. ffi.string(why[0]) end
+  local handle, reason = _M.load(limits_of(opts), bytes)
+  if not handle then return nil, "guard.restore: bytes " .. reason end
   return wrap(opts, handle)
 end
 

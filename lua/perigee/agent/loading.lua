@@ -11,6 +11,7 @@ local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
 local dependence = require "perigee.agent.dependence"
 local flight = require "perigee.flight"
+local landing = require "perigee.landing"
 local load = require "perigee.load"
 local log = require "perigee.log"
 local options = require "perigee.options"
@@ -18,7 +19,6 @@ local outcome = require "perigee.agent.outcome"
 local paths = require "perigee.agent.paths"
 local refusal = require "perigee.agent.refusal"
 local returns = require "perigee.returns"
-local tags = require "perigee.tags"
 local writes = require "perigee.agent.writes"
 
 local error, pcall, type, unpack = error, pcall, type, unpack
@@ -89,20 +89,13 @@ local function hints_of(tool, record, answer, ttl, keep)
   return { ttl = keep and math.min(ttl or tool.ttl, left) or nil, tags = list, cache = keep }
 end
 
-local function check_hints(hints)
-  if hints.ttl ~= nil then options.result("agent.cache", "hints.ttl", DURATION, hints.ttl) end
-  if hints.tags ~= nil then options.result("agent.cache", "hints.tags", tags.LIST, hints.tags) end
-end
-
---- Counts an execution.
+--- Counts an execution in the session of the running code.
 -- @tparam table tool the tool
--- @tparam number seconds how long it took
--- @tparam boolean failed whether its answer is an error
-function _M.count(tool, seconds, failed)
-  local session = context.session and context.session.counts
-  add(session, tool.counts, AT.executed, 1)
-  add(session, tool.counts, AT.executed_seconds, seconds)
-  if failed then add(session, tool.counts, AT.errors, 1) end
+-- @tparam number began when it began, by the port's time
+-- @param failed whether its answer is an error
+function _M.count(tool, began, failed)
+  local session = context.session
+  counts.execution(session and session.counts, tool.counts, context.port.now() - began, failed)
 end
 
 local UNKEPT = { cache = false }
@@ -121,7 +114,7 @@ end
 -- What the function gave, as a loader gives it: value, err, hints.
 local function landed(tool, record, began, ...)
   local answer, hints = outcome.with_hints(...)
-  _M.count(tool, context.port.now() - began, answer.failed)
+  _M.count(tool, began, answer.failed)
   if answer.failed then
     local err = outcome.error_of(answer)
     local ttl = not refusal.is(err) and keeps_error(tool, err)
@@ -129,7 +122,7 @@ local function landed(tool, record, began, ...)
     return answer, nil, hints_of(tool, record, answer, ttl, true)
   end
   if not hints then return answer, nil, hints_of(tool, record, answer, nil, true) end
-  check_hints(hints)
+  landing.check_hints("agent.cache", hints.ttl, hints.tags)
   if hints.tags then dependence.learn(record.spec, hints.tags) end
   return answer, nil, hints_of(tool, record, answer, hints.ttl, hints.cache ~= false)
 end
@@ -167,8 +160,7 @@ local function load_once(tool, pending, list, loader)
     return spec, pcall(load.through, cache, key, nil, load.start, loader, spec)
   end
   local slot, value = cache.store:get(key, 0)
-  if slot >= 0 and is_box(value) then return spec, true, value, nil, "memory" end
-  if slot >= 0 then return spec, pcall(load.fresh, cache, key, load.start, loader, spec) end
+  if slot >= 0 then return spec, true, value, nil, "memory" end
   return spec, pcall(load.missing, cache, key, slot, load.start, loader, spec)
 end
 

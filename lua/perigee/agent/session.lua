@@ -59,7 +59,7 @@ function _M.limits(opts)
 end
 
 -- Those that end when nobody uses them, in a ring; and when they were looked at last.
-local idle_ring, looked_at = { idle_timeout = math.huge }, 0
+local idle_ring, looked_at = {}, 0
 idle_ring.after, idle_ring.before = idle_ring, idle_ring
 
 local function enter_ring(session)
@@ -73,8 +73,10 @@ local function leave_ring(session)
   session.before, session.after = nil, nil
 end
 
-local function is_idle(session)
-  return session.pending == 0 and context.port.now() - session.used >= session.idle_timeout
+-- Closes one that nobody has used for its time.
+local function close_if_idle(session)
+  if not session.idle_timeout or session.pending > 0 then return end
+  if context.port.now() - session.used >= session.idle_timeout then session:close() end
 end
 
 -- Closes those that nobody has used for their time. Each is looked at once a second at most.
@@ -85,7 +87,7 @@ local function close_idle()
   local session = idle_ring.after
   while session ~= idle_ring do
     local following = session.after
-    if is_idle(session) then session:close() end
+    close_if_idle(session)
     -- Who heard of that may have closed others.
     session = following.after and following or idle_ring.after
   end
@@ -134,7 +136,7 @@ end
 function _M.current()
   local session = context.session
   if session == nil then return nil end
-  if session.idle_timeout and is_idle(session) then session:close() end
+  close_if_idle(session)
   if not session.closed then return session end
   if context.load ~= 0 then return nil end
   error(("agent: the session %q is closed"):format(session.session_id), 0)
@@ -163,7 +165,7 @@ end
 function methods:run(fn, ...)
   check(self, "run")
   options.argument("session:run", "fn", kinds.callable, fn, 2)
-  if self.idle_timeout and is_idle(self) then self:close() end
+  close_if_idle(self)
   if self.closed then
     error(("session:run: the session %q is closed"):format(self.session_id), 2)
   end

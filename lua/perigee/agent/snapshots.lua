@@ -14,6 +14,7 @@ local C = require("perigee.lib").core
 local codec_face = require "perigee.codec"
 local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
+local guard = require "perigee.agent.guard"
 local refusal = require "perigee.agent.refusal"
 local sessions = require "perigee.agent.session"
 
@@ -30,15 +31,6 @@ local function checksum_of(bytes)
   return ffi.string(checksums(C.perigee_checksum("", 0, bytes, #bytes)), CHECKSUM)
 end
 
--- The guard's bytes, "" if nothing is guarded.
-local function guard_bytes(session)
-  if not session.guard then return "" end
-  local size = C.perigee_guard_save(session.guard, nil, 0)
-  local bytes = ffi.new("char[?]", size)
-  C.perigee_guard_save(session.guard, bytes, size)
-  return ffi.string(bytes, size)
-end
-
 local REFUSAL = { kind = "string", tool = "string", count = "number", period = "number",
   since = "number", loop_id = "string", action = "string", message = "string" }
 
@@ -51,8 +43,9 @@ end
 
 local function fields_of(session)
   return { id = session.session_id, counts = counts.save(session.counts),
-    guard = guard_bytes(session), round = session.round, stopped = stopped_fields(session),
-    now = context.port.now() + session.offset, wall = os.time() }
+    guard = session.guard and guard.save(session.guard) or "", round = session.round,
+    stopped = stopped_fields(session), now = context.port.now() + session.offset,
+    wall = os.time() }
 end
 
 --- All of a session as bytes, for `agent.restore`: what it has seen, its metrics, whether it was
@@ -106,16 +99,14 @@ local function why_not(fields)
   end
 end
 
-local why = ffi.new "const char *[1]"
-
 -- A new session with these fields; or nil and why not.
 local function session_of(fields, opts)
   local counted = counts.restore(fields.counts)
   if not counted then return nil, "has counters of another version" end
-  local handle
+  local handle, reason
   if fields.guard ~= "" and opts.loop_detection ~= false then
-    handle = C.perigee_guard_restore(sessions.limits(opts), fields.guard, #fields.guard, why)
-    if handle == nil then return nil, "has a guard that " .. ffi.string(why[0]) end
+    handle, reason = guard.load(sessions.limits(opts), fields.guard)
+    if not handle then return nil, "has a guard that " .. reason end
   end
   local session = sessions.new(opts, handle)
   session.session_id = opts.session_id or fields.id

@@ -118,7 +118,7 @@ local function call_straight(tool, key, ...)
   local began, around = context.port.now(), dependence.around()
   if around then dependence.depend(around, tool, key, tool.tags_of(...)) end
   local answer = outcome.with_hints(pcall(tool.fn, ...))
-  loading.count(tool, context.port.now() - began, answer.failed)
+  loading.count(tool, began, answer.failed)
   return give(answer)
 end
 
