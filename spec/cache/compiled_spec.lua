@@ -117,11 +117,26 @@ print(count .. " loops, " .. #traces.at(report.stitches, "lua/perigee/") .. " st
 
 local script = require "spec.support.script"
 
+-- LuaJIT keeps 64 counters, shared by all functions and loops, by their address: now and then some
+-- function in the middle of the path shares one, is hot before the loop is, and its recording
+-- cannot be closed. In another process the addresses are others; what cannot be compiled shows in
+-- every one.
+local PROCESSES = 3
+
+local function output_of(program)
+  local output
+  for _ = 1, PROCESSES do
+    output = script(program)
+    if output == "compiled\n" then break end
+  end
+  return output
+end
+
 describe("what is compiled", function()
   for name, case in pairs(CASES) do
     for _, where in ipairs { "a task", "plain code" } do
       it(("%s, in %s"):format(name, where), function()
-        assert.equal("compiled\n", (script(PROGRAM:format(case, where))))
+        assert.equal("compiled\n", output_of(PROGRAM:format(case, where)))
       end)
     end
   end
