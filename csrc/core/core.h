@@ -19,7 +19,7 @@
 #include "base/base.h"
 
 /* ffi: begin */
-enum { PERIGEE_CORE_ABI = 4 }; /* changes whenever a declaration in an ffi block changes */
+enum { PERIGEE_CORE_ABI = 5 }; /* changes whenever a declaration in an ffi block changes */
 
 /* perigee_core_abi: the PERIGEE_CORE_ABI this library was built with. */
 int32_t perigee_core_abi(void);

@@ -48,6 +48,13 @@ _Static_assert(sizeof(perigee_node) == 16, "32 bytes for both halves");
 #define PERIGEE_EPOCH_MASK (0x7Full << PERIGEE_EPOCH_SHIFT)
 #define PERIGEE_DEADLINE_SHIFT 16
 
+/* Where in an entry the low byte of `life` is. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define PERIGEE_MARK_AT offsetof(perigee_entry, life)
+#else
+#define PERIGEE_MARK_AT (offsetof(perigee_entry, life) + 7)
+#endif
+
 /* The largest deadline stands for "never". */
 #define PERIGEE_FOREVER ((1ull << 48) - 1)
 
@@ -77,10 +84,6 @@ static inline uint32_t perigee_entry_visits(const perigee_entry *entry) {
 /* The node is read only when the space is not the usual one. */
 static inline uint32_t perigee_entry_space(const perigee_entry *entry, const perigee_node *node) {
   return entry->life & PERIGEE_SPACED ? node->space : 0;
-}
-
-static inline uint32_t perigee_entry_queue(const perigee_entry *entry) {
-  return (entry->life & PERIGEE_QUEUE_MASK) >> PERIGEE_QUEUE_SHIFT;
 }
 
 /* Replaces the bits of `mask` in an entry's life. */

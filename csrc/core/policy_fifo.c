@@ -5,11 +5,7 @@
 #include "core/policy.h"
 
 static void on_insert(perigee_order *order, uint32_t slot) {
-  perigee_queue_push(&order->queues[0], order->nodes, slot);
-}
-
-static void on_remove(perigee_order *order, uint32_t slot) {
-  perigee_queue_remove(&order->queues[0], order->nodes, slot);
+  perigee_order_push(order, 0, slot);
 }
 
 static uint32_t victim(perigee_order *order) {
@@ -19,6 +15,6 @@ static uint32_t victim(perigee_order *order) {
 const perigee_policy perigee_policy_fifo = {
   .name = "fifo",
   .on_insert = on_insert,
-  .on_remove = on_remove,
+  .on_remove = perigee_order_remove,
   .victim = victim,
 };

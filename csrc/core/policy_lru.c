@@ -5,17 +5,11 @@
 #include "core/policy.h"
 
 static void on_insert(perigee_order *order, uint32_t slot) {
-  perigee_queue_push(&order->queues[0], order->nodes, slot);
+  perigee_order_push(order, 0, slot);
 }
 
 static void on_hit(perigee_order *order, uint32_t slot) {
-  if (order->queues[0].head == slot) return;
-  perigee_queue_remove(&order->queues[0], order->nodes, slot);
-  perigee_queue_push(&order->queues[0], order->nodes, slot);
-}
-
-static void on_remove(perigee_order *order, uint32_t slot) {
-  perigee_queue_remove(&order->queues[0], order->nodes, slot);
+  perigee_order_move(order, 0, slot);
 }
 
 static uint32_t victim(perigee_order *order) {
@@ -24,8 +18,10 @@ static uint32_t victim(perigee_order *order) {
 
 const perigee_policy perigee_policy_lru = {
   .name = "lru",
+  .hears_hits = 1,
   .on_insert = on_insert,
   .on_hit = on_hit,
-  .on_remove = on_remove,
+  .on_write = on_hit,
+  .on_remove = perigee_order_remove,
   .victim = victim,
 };

@@ -10,18 +10,18 @@
 #include "core/policy.h"
 
 static void on_insert(perigee_order *order, uint32_t slot) {
-  perigee_queue_push(&order->queues[0], order->nodes, slot);
+  perigee_order_push(order, 0, slot);
 }
 
 static void on_remove(perigee_order *order, uint32_t slot) {
   if (order->hand == slot) order->hand = order->nodes[slot].newer;
-  perigee_queue_remove(&order->queues[0], order->nodes, slot);
+  perigee_order_remove(order, slot);
 }
 
 static uint32_t victim(perigee_order *order) {
   uint32_t slot = order->hand != PERIGEE_NONE ? order->hand : order->queues[0].tail;
-  while (slot != PERIGEE_NONE && perigee_entry_visits(&order->entries[slot]) != 0) {
-    perigee_entry_mark(&order->entries[slot], PERIGEE_VISITS_MASK, 0);
+  while (slot != PERIGEE_NONE && perigee_order_visits(order, slot) != 0) {
+    perigee_order_set_visits(order, slot, 0);
     slot = order->nodes[slot].newer;
     if (slot == PERIGEE_NONE) slot = order->queues[0].tail;
   }

@@ -5,10 +5,10 @@
 #include "core/store_state.h"
 
 enum {
-  EXPIRY_REACH = 4096, /* entries one put may look at to find an expired one before it evicts */
-  SWEEP_REACH = 1024,  /* the same for dead ones: a store of this size is always exact */
-  UNBOUNDED_GHOST = 4096,
-  PUT_EXPIRY = 8, /* what each put looks at on its way */
+  EXPIRY_REACH = 4096,     /* entries one put may look at to find an expired one before it evicts */
+  SWEEP_REACH = 1024,      /* the same for dead ones: a store of this size is always exact */
+  EQUIP_AT_ONCE = 1 << 20, /* entries */
+  PUT_EXPIRY = 8,          /* what each put looks at on its way */
   PUT_SWEEP = 16,
 };
 
@@ -114,8 +114,19 @@ static uint32_t swept_slot(perigee_store *store, int32_t *budget, int32_t *reaso
   return PERIGEE_NONE;
 }
 
+/* What evicting needs is taken when it begins, for as many entries as there are: a bound on
+ * weight may let in fewer than the bound on entries, or many more when they become lighter. */
+static void equip(perigee_store *store) {
+  perigee_order *order = &store->order;
+  order->limit = store->live;
+  if (!store->policy->equip || store->live == 0) return;
+  if (order->equipped == 0 || store->live > 2 * (uint64_t)order->equipped ||
+      store->live < order->equipped / 2)
+    store->policy->equip(order, store->live);
+}
+
 static uint32_t victim_slot(perigee_store *store, int32_t *reason) {
-  if (store->limit >= PERIGEE_UNBOUNDED) store->order.limit = store->live;
+  equip(store);
   uint32_t slot = store->policy->victim(&store->order);
   if (slot == PERIGEE_NONE) return slot;
   *reason = perigee_store_why_dead(store, slot);
@@ -199,37 +210,26 @@ PERIGEE_API void perigee_store_invalidate(perigee_store *store) {
   if (store->tagging) store->sweep_left = store->view.high;
 }
 
-static void forget_order(perigee_store *store) {
-  for (int i = 0; i < PERIGEE_POLICY_QUEUES; i++) perigee_queue_init(&store->order.queues[i]);
-  store->order.hand = PERIGEE_NONE;
-}
-
 PERIGEE_API int32_t perigee_store_clear(perigee_store *store) {
   if (store->epochs_unswept >= PERIGEE_IF_HARD(2, 127)) return PERIGEE_AGAIN;
+  if (store->policy->settle) store->policy->settle(&store->order);
   store->usual_life = (store->usual_life + (1 << PERIGEE_EPOCH_SHIFT)) & PERIGEE_EPOCH_MASK;
   store->epochs_unswept++;
   store->live = 0;
   store->weight = 0;
   store->sweep_left = store->view.high;
   if (store->view.high == 0) store->epochs_unswept = 0;
-  forget_order(store);
+  perigee_order_init(&store->order);
   if (store->wheel) perigee_wheel_reset(store->wheel, perigee_clock_read(store->clock));
   return 0;
 }
 
 static void set_limit(perigee_store *store, uint32_t limit) {
+  const perigee_policy *policy = store->policy;
   store->limit = limit;
   store->order.limit = limit;
-}
-
-static int resize_ghost(perigee_store *store, uint32_t limit) {
-  perigee_ghost ghost;
-  if (!store->policy->has_ghost) return 0;
-  uint32_t capacity = limit < PERIGEE_UNBOUNDED ? limit - limit / 10 : UNBOUNDED_GHOST;
-  if (perigee_ghost_init(&ghost, capacity)) return -1;
-  perigee_ghost_fini(&store->order.ghost);
-  store->order.ghost = ghost;
-  return 0;
+  if (policy->equip && policy->hears_hits && limit <= EQUIP_AT_ONCE)
+    policy->equip(&store->order, limit);
 }
 
 PERIGEE_API int32_t perigee_store_resize(perigee_store *store, double max_entries) {
@@ -240,7 +240,6 @@ PERIGEE_API int32_t perigee_store_resize(perigee_store *store, double max_entrie
     uint32_t slot = perigee_store_evict(store, &reason);
     perigee_store_give_up(store, slot, reason);
   }
-  if (limit != store->limit && resize_ghost(store, limit)) return PERIGEE_NO_MEMORY;
   set_limit(store, limit);
   return 0;
 }

@@ -18,6 +18,8 @@ static const perigee_policy *const policies[] = {
   [PERIGEE_POLICY_LRU] = &perigee_policy_lru,
   [PERIGEE_POLICY_SIEVE] = &perigee_policy_sieve,
   [PERIGEE_POLICY_S3FIFO] = &perigee_policy_s3fifo,
+  [PERIGEE_POLICY_WTINYLFU] = &perigee_policy_wtinylfu,
+  [PERIGEE_POLICY_AUTO] = &perigee_policy_auto,
 };
 
 /* Arrays. Each is grown on its own; `capacity` moves only when all have grown. */
@@ -44,7 +46,7 @@ static int resize_index(perigee_store *store, uint32_t capacity) {
 
 static int resize_slots(perigee_store *store, uint32_t capacity) {
   if (resize_array(&store->entries, sizeof *store->entries, capacity)) return -1;
-  store->order.entries = store->entries;
+  store->order.marks = (unsigned char *)store->entries + PERIGEE_MARK_AT;
   if (resize_array(&store->nodes, sizeof *store->nodes, capacity)) return -1;
   store->order.nodes = store->nodes;
   if (store->wheel) {
@@ -73,7 +75,9 @@ int perigee_store_more_slots(perigee_store *store) {
 
 static int init_store(perigee_store *store, const perigee_store_config *config) {
   store->policy = policies[config->policy];
-  store->count_below = store->policy->on_hit ? UINT32_MAX : store->policy->max_visits;
+  store->order.heed_below = store->policy->hears_hits ? UINT32_MAX : store->policy->max_visits;
+  store->order.setting = store->policy->setting;
+  store->order.mark_stride = sizeof *store->entries;
   store->grace_ms = (uint64_t)config->grace_ms;
   store->jitter = config->jitter;
   store->max_weight = config->max_weight;
@@ -81,8 +85,7 @@ static int init_store(perigee_store *store, const perigee_store_config *config) 
   store->random = store->seed;
   store->wheel_due_ms = UINT64_MAX;
   store->free = store->tag_link_free = PERIGEE_NONE;
-  for (int i = 0; i < PERIGEE_POLICY_QUEUES; i++) perigee_queue_init(&store->order.queues[i]);
-  store->order.hand = PERIGEE_NONE;
+  perigee_order_init(&store->order);
   if (perigee_store_resize(store, config->max_entries) || resize_index(store, 1)) return -1;
   if (store->max_weight == INFINITY) return 0;
   store->weights = perigee_alloc(sizeof *store->weights);
@@ -118,7 +121,7 @@ PERIGEE_API void perigee_store_free(perigee_store *store) {
   if (store->tagging) drop_all_tags(store);
   perigee_tags_free(store->tags);
   perigee_index_fini(&store->index);
-  perigee_ghost_fini(&store->order.ghost);
+  if (store->policy->strip) store->policy->strip(&store->order);
   if (store->wheel) perigee_dealloc(store->wheel->links);
   perigee_dealloc(store->wheel);
   perigee_dealloc(store->entries);
@@ -170,10 +173,8 @@ PERIGEE_API int32_t perigee_store_find(perigee_store *store, uint32_t space, con
 PERIGEE_API void perigee_store_promote(perigee_store *store, int32_t slot) {
   perigee_entry *entry = &store->entries[slot];
   if (entry->word == PERIGEE_WORD_FREE || !perigee_store_is_current(store, entry)) return;
-  if (perigee_entry_visits(entry) < store->policy->max_visits)
-    entry->life++;
-  else if (store->policy->on_hit)
-    store->policy->on_hit(&store->order, (uint32_t)slot);
+  if (perigee_entry_visits(entry) < store->policy->max_visits) entry->life++;
+  if (store->policy->on_hit) store->policy->on_hit(&store->order, (uint32_t)slot);
 }
 
 static __attribute__((noinline)) int32_t promote_and_return(perigee_store *store, int32_t slot) {
@@ -211,7 +212,7 @@ static __attribute__((noinline)) int32_t get_running(perigee_store *store, uint3
     }
   }
   store->view.hits++;
-  if ((store->entries[slot].life & PERIGEE_VISITS_MASK) < store->count_below)
+  if ((store->entries[slot].life & PERIGEE_VISITS_MASK) < store->order.heed_below)
     perigee_store_promote(store, (int32_t)slot);
   return (int32_t)slot;
 }
@@ -231,7 +232,7 @@ PERIGEE_API int32_t perigee_store_get_in(perigee_store *store, uint32_t space, c
   int32_t slot = perigee_store_find(store, space, s, n);
   if (slot >= 0) {
     perigee_store_count(store, space, 1, 0);
-    if ((store->entries[slot].life & PERIGEE_VISITS_MASK) < store->count_below)
+    if ((store->entries[slot].life & PERIGEE_VISITS_MASK) < store->order.heed_below)
       perigee_store_promote(store, slot);
   } else if (slot == PERIGEE_MISS) {
     perigee_store_count(store, space, 0, 1);
@@ -255,7 +256,7 @@ PERIGEE_API int32_t perigee_store_get(perigee_store *store, const char *s, doubl
   if (PERIGEE_UNLIKELY(store->clock->now_ms >= life >> PERIGEE_DEADLINE_SHIFT))
     return get_unusual(store, s, n);
   store->view.hits++;
-  if (PERIGEE_UNLIKELY((life & PERIGEE_VISITS_MASK) < store->count_below))
+  if (PERIGEE_UNLIKELY((life & PERIGEE_VISITS_MASK) < store->order.heed_below))
     return promote_and_return(store, (int32_t)slot);
   return (int32_t)slot;
 }
@@ -310,6 +311,7 @@ PERIGEE_API double perigee_store_bytes(const perigee_store *store) {
   bytes += perigee_index_bytes(&store->index);
   bytes += store->space_capacity * sizeof *store->spaces;
   bytes += perigee_ghost_bytes(&store->order.ghost);
+  bytes += perigee_haze_bytes(&store->order.haze) + perigee_adaptive_bytes(store->order.adaptive);
   bytes += store->tag_link_capacity * sizeof *store->tag_links;
   return (double)(bytes + (store->wheel ? sizeof *store->wheel : 0));
 }

@@ -31,6 +31,8 @@ enum {
   PERIGEE_POLICY_LRU,
   PERIGEE_POLICY_SIEVE,
   PERIGEE_POLICY_S3FIFO,
+  PERIGEE_POLICY_WTINYLFU,
+  PERIGEE_POLICY_AUTO,
 };
 
 /* why a value left */
@@ -216,7 +218,7 @@ void perigee_store_set_ttl(perigee_store *store, int32_t slot, double ttl_ms);
 /* perigee_store_space: whose key a slot's is. */
 uint32_t perigee_store_space(const perigee_store *store, int32_t slot);
 
-/* perigee_store_resize: a new bound on entries. 0, AGAIN, or NO_MEMORY (bound unchanged). */
+/* perigee_store_resize: a new bound on entries. 0, or AGAIN. */
 int32_t perigee_store_resize(perigee_store *store, double max_entries);
 
 double perigee_store_bytes(const perigee_store *store); /* of native memory */

@@ -48,8 +48,8 @@ struct perigee_store {
   perigee_index index;
   perigee_entry *entries;
   perigee_clock *clock;
-  uint64_t usual_life;  /* the epoch of live entries, in place; not tagged, not spaced */
-  uint32_t count_below; /* a hit on an entry of fewer visits than this has more to do */
+  uint64_t usual_life; /* the epoch of live entries, in place; not tagged, not spaced */
+  perigee_order order; /* order.heed_below, first of all */
   perigee_store_view view;
 
   perigee_node *nodes;
@@ -57,7 +57,6 @@ struct perigee_store {
   perigee_entry_tags *tagging;
   const perigee_policy *policy;
 
-  perigee_order order;
   perigee_wheel *wheel;
   double *weights;
   uint8_t *tracks; /* PERIGEE_CHANGED | PERIGEE_SAVED */

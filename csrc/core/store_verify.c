@@ -56,8 +56,9 @@ PERIGEE_API const char *perigee_store_verify(perigee_store *store) {
     }
     broken = verify_entry(store, slot);
   }
-  for (int i = 0; i < PERIGEE_POLICY_QUEUES && !broken; i++)
+  for (int i = 0; i < PERIGEE_ORDER_QUEUES && !broken; i++)
     broken = verify_queue(store, &store->order.queues[i], &queued);
+  if (!broken && store->policy->verify) broken = store->policy->verify(&store->order);
   if (!broken) broken = verify_free(store);
   if (!broken && store->wheel) broken = perigee_wheel_verify(store->wheel);
   if (broken) return broken;

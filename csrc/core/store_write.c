@@ -49,10 +49,13 @@ static void set_deadline(perigee_store *store, uint32_t slot, uint64_t deadline)
   if (deadline < store->wheel_due_ms) store->wheel_due_ms = deadline;
 }
 
-static uint32_t content_of(const perigee_store *store, const char *s, uint32_t length, double n) {
-  if (!store->policy->has_ghost) return 0;
-  uint64_t hash = s ? perigee_hash_bytes(s, length, store->seed)
-                    : perigee_hash_word(perigee_word(s, n), ~store->seed);
+/* Equal for the same key whenever it comes, also when its space was cleared in between. */
+static uint32_t content_of(const perigee_store *store, uint32_t space, const char *s,
+                           uint32_t length, double n) {
+  if (!store->policy->remembers) return 0;
+  uint64_t seed = store->seed ^ (uint64_t)(space & 0xFFFF) * PERIGEE_HASH_K2;
+  uint64_t hash =
+    s ? perigee_hash_bytes(s, length, seed) : perigee_hash_word(perigee_word(s, n), ~seed);
   return (uint32_t)(hash >> 32);
 }
 
@@ -134,7 +137,7 @@ static int can_stay(const perigee_store *store, int32_t reason) {
 /* A written entry is as recent as a new one; that it was written is no visit. */
 static void overwrite(perigee_store *store, uint32_t slot) {
   perigee_store_untag(store, slot);
-  if (store->policy->on_hit) store->policy->on_hit(&store->order, slot);
+  if (store->policy->on_write) store->policy->on_write(&store->order, slot);
 }
 
 /* Finds a slot for a key that has none, or whose entry must be made anew. Negative as put. */
@@ -165,7 +168,7 @@ PERIGEE_API int32_t perigee_store_put(perigee_store *store, uint32_t space, cons
   } else {
     slot = slot_for(store, old, weight, &reason);
     if (slot < 0) return slot;
-    occupy(store, (uint32_t)slot, space, word, content_of(store, s, length, n), weight);
+    occupy(store, (uint32_t)slot, space, word, content_of(store, space, s, length, n), weight);
   }
   set_deadline(store, (uint32_t)slot, deadline_after(store, shortened(store, ttl_ms)));
   store->view.displaced = reason;

@@ -111,7 +111,7 @@ describe("maxweight", function()
     assert.are.same({ 100, 10 }, { total(cache) })
   end))
 
-  for _, policy in ipairs { "lru", "fifo", "sieve", "s3fifo" } do
+  for _, policy in ipairs { "lru", "fifo", "sieve", "s3fifo", "wtinylfu", "auto" } do
     it("holds whatever happens (" .. policy .. ")", tasks.virtual(function()
       math.randomseed(3)
       local cache = perigee.new { maxsize = 1000, maxweight = 100, weigh = by_value,

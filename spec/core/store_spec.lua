@@ -8,6 +8,7 @@ local C = require("perigee.lib").core
 local POLICIES = {
   fifo = C.PERIGEE_POLICY_FIFO, lru = C.PERIGEE_POLICY_LRU,
   sieve = C.PERIGEE_POLICY_SIEVE, s3fifo = C.PERIGEE_POLICY_S3FIFO,
+  wtinylfu = C.PERIGEE_POLICY_WTINYLFU, auto = C.PERIGEE_POLICY_AUTO,
 }
 
 local function new_clock(now_ms)
@@ -23,7 +24,7 @@ local function new_store(opts, clock, tags)
     max_weight = opts.max_weight or math.huge,
     grace_ms = opts.grace_ms or 0,
     jitter = opts.jitter or 0,
-    policy = opts.policy or POLICIES.s3fifo,
+    policy = opts.policy or POLICIES.auto,
   })
   local handle = C.perigee_store_new(config, clock, tags)
   if handle == nil then return nil end

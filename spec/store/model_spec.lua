@@ -7,7 +7,7 @@ local tasks = require "spec.support.tasks"
 
 local OPERATIONS = tonumber(os.getenv("PERIGEE_MODEL_OPERATIONS")) or 1000000
 
-for _, policy in ipairs { "fifo", "lru", "sieve", "s3fifo" } do
+for _, policy in ipairs { "fifo", "lru", "sieve", "s3fifo", "wtinylfu", "auto" } do
   describe(("a cache with the policy %s, seed %d,"):format(policy, drive.SEED), function()
     it(("does as the model over %d random operations"):format(OPERATIONS),
       tasks.virtual(function()

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
---- SIEVE and S3-FIFO as their papers tell them, with lists that are searched from end to end:
--- slow, short, and written without a look at the cache's own.
+--- SIEVE, S3-FIFO and W-TinyLFU as their papers tell them, with lists that are searched from end
+-- to end: slow, short, and written without a look at the cache's own.
 local _M = {}
 
 -- A list of nodes { key =, visits = } with the oldest first.
@@ -64,10 +64,23 @@ function _M.s3fifo(capacity)
 
   local function remember(key)
     ghost[#ghost + 1] = key
-    ghosts[key] = (ghosts[key] or 0) + 1
-    if #ghost > capacity - small_size then
-      local gone = table.remove(ghost, 1)
-      ghosts[gone] = ghosts[gone] > 1 and ghosts[gone] - 1 or nil
+    ghosts[key] = true
+    if #ghost > math.floor(capacity * 0.9) then
+      ghosts[table.remove(ghost, 1)] = nil
+    end
+  end
+
+  -- Whether the ghost knows a key, which it forgets by that.
+  local function recall(key)
+    if not ghosts[key] then
+      return false
+    end
+    ghosts[key] = nil
+    for i = 1, #ghost do
+      if ghost[i] == key then
+        table.remove(ghost, i)
+        return true
+      end
     end
   end
 
@@ -117,7 +130,7 @@ function _M.s3fifo(capacity)
     end
     node = { key = key, visits = 0 }
     nodes[key] = node
-    local queue = ghosts[key] and main or small
+    local queue = recall(key) and main or small
     queue[#queue + 1] = node
     return false
   end
@@ -136,6 +149,63 @@ function _M.lru(capacity)
     nodes[key] = node or { key = key }
     queue[#queue + 1] = nodes[key]
     return node ~= nil
+  end
+end
+
+--- W-TinyLFU (Einziger, Friedman, Manes, ToS 2017) with a window of 1 %, a protected segment of
+-- 80 % of the rest, and exact counts in place of a sketch. Returns `access(key) -> whether it was
+-- there`.
+function _M.wtinylfu(capacity)
+  local window, probation, protected, nodes = {}, {}, {}, {}
+  local counts, additions = {}, 0
+  local window_size = math.max(1, math.floor(capacity / 100))
+  local protected_size = math.floor((capacity - window_size) * 0.8)
+
+  local function count(key)
+    counts[key] = math.min((counts[key] or 0) + 1, 15)
+    additions = additions + 1
+    if additions < 10 * capacity then return end
+    additions = additions / 2
+    for each, n in pairs(counts) do counts[each] = n > 1 and math.floor(n / 2) or nil end
+  end
+
+  local function move(node, queue)
+    if node.queue then without(node.queue, node) end
+    node.queue, queue[#queue + 1] = queue, node
+  end
+
+  local function use(node)
+    if node.queue == window then return move(node, window) end
+    move(node, protected)
+    if #protected > protected_size then move(oldest(protected), probation) end
+  end
+
+  local function forget(node)
+    without(node.queue, node)
+    nodes[node.key] = nil
+  end
+
+  local function make_room()
+    if #window <= window_size then return end
+    local newcomer = oldest(window)
+    if #window + #probation + #protected <= capacity then return move(newcomer, probation) end
+    local victim = oldest(probation) or oldest(protected)
+    if (counts[newcomer.key] or 0) <= (counts[victim.key] or 0) then return forget(newcomer) end
+    forget(victim)
+    move(newcomer, probation)
+  end
+
+  return function(key)
+    local node = nodes[key]
+    count(key)
+    if node then
+      use(node)
+      return true
+    end
+    nodes[key] = { key = key }
+    move(nodes[key], window)
+    make_room()
+    return false
   end
 end
 

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The policies over the segments of segments.h: `wtinylfu`, whose setting is fixed, and `auto`,
+ * whose setting the shadows choose.
+ *
+ * Until the first eviction nothing but visits is counted; then memory is taken for a ghost, a
+ * sketch and shadows. From then on hits are heard: they are put into a ring, and together brought
+ * into the order before the next removal, so that what they touch is fetched from memory side by
+ * side. When nothing has been evicted for as many hits as there are entries, hits are heard no
+ * more until something is.
+ */
+#include "core/policy.h"
+#include "core/segments.h"
+#include "core/shadows.h"
+
+enum { RING = 64 };
+
+typedef struct perigee_adaptive {
+  perigee_sketch sketch;
+  perigee_shadows shadows; /* without memory: the setting is fixed */
+  uint32_t pending;        /* hits in the ring */
+  uint32_t idle;           /* hits since the last eviction */
+  uint32_t ring[RING];     /* their slots, in the order that they came */
+} perigee_adaptive;
+
+static void strip(perigee_order *order) {
+  perigee_adaptive *adaptive = order->adaptive;
+  if (!adaptive) return;
+  perigee_sketch_fini(&adaptive->sketch);
+  perigee_shadows_fini(&adaptive->shadows);
+  perigee_dealloc(adaptive);
+  perigee_haze_fini(&order->haze);
+  order->adaptive = NULL;
+  order->sketch = NULL;
+  order->equipped = 0;
+}
+
+size_t perigee_adaptive_bytes(const perigee_adaptive *adaptive) {
+  if (!adaptive) return 0;
+  return sizeof *adaptive + perigee_sketch_bytes(&adaptive->sketch) +
+         perigee_shadows_bytes(&adaptive->shadows);
+}
+
+static int take_memory(perigee_order *order, uint32_t entries, int with_shadows) {
+  perigee_adaptive *adaptive = order->adaptive = perigee_zalloc(sizeof *adaptive);
+  if (!adaptive || perigee_sketch_init(&adaptive->sketch, entries)) return -1;
+  if (perigee_haze_init(&order->haze, entries)) return -1;
+  return with_shadows ? perigee_shadows_init(&adaptive->shadows, entries, &adaptive->sketch) : 0;
+}
+
+/* Without memory it is an LRU. */
+static int equip(perigee_order *order, uint32_t entries, int with_shadows) {
+  strip(order);
+  if (take_memory(order, entries, with_shadows)) {
+    strip(order);
+    order->setting = (perigee_setting){.rule = PERIGEE_RULE_RECENCY};
+    return -1;
+  }
+  order->sketch = &order->adaptive->sketch;
+  order->equipped = entries;
+  return 0;
+}
+
+static void equip_auto(perigee_order *order, uint32_t entries) {
+  uint32_t chosen = order->adaptive ? order->adaptive->shadows.chosen : 0;
+  if (equip(order, entries, 1)) return;
+  order->adaptive->shadows.chosen = chosen;
+  order->setting = perigee_shadows_settings[chosen];
+}
+
+static void equip_wtinylfu(perigee_order *order, uint32_t entries) {
+  if (equip(order, entries, 0)) return;
+  order->setting = perigee_policy_wtinylfu.setting;
+}
+
+/* A key was used, or put because it was missing. */
+static void observe(perigee_order *order, uint32_t content, int was_hit) {
+  perigee_shadows *shadows = &order->adaptive->shadows;
+  perigee_sketch_add(&order->adaptive->sketch, content);
+  if (perigee_shadows_observe(shadows, content, was_hit))
+    order->setting = perigee_shadows_settings[shadows->chosen];
+}
+
+/* Brings the hits in the ring into the order. */
+static void settle(perigee_order *order) {
+  perigee_adaptive *adaptive = order->adaptive;
+  if (!adaptive) return;
+  uint32_t pending = adaptive->pending;
+  adaptive->pending = 0;
+  for (uint32_t i = 0; i < pending; i++) __builtin_prefetch(&order->nodes[adaptive->ring[i]]);
+  for (uint32_t i = 0; i < pending; i++)
+    perigee_sketch_prefetch(&adaptive->sketch, order->nodes[adaptive->ring[i]].content);
+  for (uint32_t i = 0; i < pending; i++) {
+    observe(order, order->nodes[adaptive->ring[i]].content, 1);
+    perigee_segments_touch(order, adaptive->ring[i]);
+  }
+}
+
+static void on_hit(perigee_order *order, uint32_t slot) {
+  perigee_adaptive *adaptive = order->adaptive;
+  if (!adaptive) return;
+  adaptive->ring[adaptive->pending++] = slot;
+  if (adaptive->pending < RING) return;
+  settle(order);
+  adaptive->idle += RING;
+  if (adaptive->idle > order->equipped) order->heed_below = PERIGEE_SEGMENTS_VISITS;
+}
+
+static void on_write(perigee_order *order, uint32_t slot) {
+  settle(order);
+  if (perigee_order_queue(order, slot) == 0 && order->setting.rule != PERIGEE_RULE_GHOST)
+    perigee_segments_touch(order, slot);
+}
+
+static void on_insert(perigee_order *order, uint32_t slot) {
+  if (order->adaptive) observe(order, order->nodes[slot].content, 0);
+  perigee_segments_insert(order, slot);
+}
+
+static void on_remove(perigee_order *order, uint32_t slot) {
+  settle(order);
+  perigee_order_remove(order, slot);
+}
+
+static uint32_t victim(perigee_order *order) {
+  if (order->adaptive) {
+    settle(order);
+    order->adaptive->idle = 0;
+    order->heed_below = UINT32_MAX;
+  }
+  return perigee_segments_victim(order);
+}
+
+static const char *verify(const perigee_order *order) {
+  const perigee_adaptive *adaptive = order->adaptive;
+  if (!adaptive) return NULL;
+  PERIGEE_VERIFY(adaptive->pending < RING);
+  PERIGEE_VERIFY(order->sketch == &adaptive->sketch && order->equipped > 0);
+  return perigee_shadows_verify(&adaptive->shadows);
+}
+
+const perigee_policy perigee_policy_wtinylfu = {
+  .name = "wtinylfu",
+  .hears_hits = 1,
+  .max_visits = PERIGEE_SEGMENTS_VISITS,
+  .setting = {PERIGEE_RULE_CONTEST, .margin = 0, .window = 10},
+  .remembers = 1,
+  .equip = equip_wtinylfu,
+  .strip = strip,
+  .on_insert = on_insert,
+  .on_hit = on_hit,
+  .on_write = on_write,
+  .on_remove = on_remove,
+  .settle = settle,
+  .victim = victim,
+  .verify = verify,
+};
+
+const perigee_policy perigee_policy_auto = {
+  .name = "auto",
+  .max_visits = PERIGEE_SEGMENTS_VISITS,
+  .setting = {PERIGEE_RULE_CONTEST, .margin = 1, .window = 300}, /* while it fills */
+  .remembers = 1,
+  .equip = equip_auto,
+  .strip = strip,
+  .on_insert = on_insert,
+  .on_hit = on_hit,
+  .on_write = on_write,
+  .on_remove = on_remove,
+  .settle = settle,
+  .victim = victim,
+  .verify = verify,
+};

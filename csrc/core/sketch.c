@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/sketch.h"
+
+enum {
+  LINE = sizeof(perigee_sketch_block),
+  ENTRIES_PER_BLOCK = LINE / 8,
+  ADDITIONS_PER_ENTRY = 10,
+  LEAST_ENTRIES = 256, /* a short memory makes small caches forget a loop before it comes round */
+  HALVED_AT_ONCE = 8,
+  ROWS = 4,
+};
+
+_Static_assert(LINE == 64, "the counters of a key share a cache line");
+
+int perigee_sketch_init(perigee_sketch *sketch, uint32_t entries) {
+  if (entries < LEAST_ENTRIES) entries = LEAST_ENTRIES;
+  uint32_t count = entries / ENTRIES_PER_BLOCK + 1;
+  char *memory = perigee_zalloc((size_t)count * LINE + LINE - 1);
+  if (!memory) return -1;
+  *sketch = (perigee_sketch){
+    .blocks = (perigee_sketch_block *)(((uintptr_t)memory + LINE - 1) & ~(uintptr_t)(LINE - 1)),
+    .memory = memory,
+    .count = count,
+    .halved = count,
+    .period = (uint64_t)entries * ADDITIONS_PER_ENTRY,
+  };
+  return 0;
+}
+
+void perigee_sketch_fini(perigee_sketch *sketch) {
+  perigee_dealloc(sketch->memory);
+  sketch->memory = sketch->blocks = NULL;
+}
+
+size_t perigee_sketch_bytes(const perigee_sketch *sketch) {
+  return sketch->memory ? (size_t)sketch->count * LINE + LINE - 1 : 0;
+}
+
+static uint64_t *block_of(const perigee_sketch *sketch, uint32_t content) {
+  return sketch->blocks[((uint64_t)content * sketch->count) >> 32].words;
+}
+
+/* The high bits of the hash choose the block; these 20 bits, the counters: 5 for each row. */
+static uint32_t places_of(uint32_t content) {
+  return (content * 0x9E3779B1u) >> 12;
+}
+
+/* A counter of row i: its word, and how far to shift it down. */
+static uint32_t word_of(uint32_t places, int row) {
+  return 2 * (uint32_t)row + (places >> 4 & 1);
+}
+
+static uint32_t shift_of(uint32_t places) {
+  return (places & 15) * 4;
+}
+
+static void halve_some(perigee_sketch *sketch) {
+  for (int i = 0; i < HALVED_AT_ONCE && sketch->halved < sketch->count; i++) {
+    uint64_t *words = sketch->blocks[sketch->halved++].words;
+    for (int j = 0; j < LINE / 8; j++) words[j] = words[j] >> 1 & 0x7777777777777777ull;
+  }
+}
+
+void perigee_sketch_add(perigee_sketch *sketch, uint32_t content) {
+  uint64_t *words = block_of(sketch, content);
+  uint32_t places = places_of(content), added = 0;
+#pragma GCC unroll 4
+  for (int row = 0; row < ROWS; row++, places >>= 5) {
+    uint64_t *word = &words[word_of(places, row)];
+    uint32_t shift = shift_of(places), room = (*word >> shift & 15) < PERIGEE_SKETCH_MOST;
+    *word += (uint64_t)room << shift;
+    added |= room;
+  }
+  if (sketch->halved < sketch->count) halve_some(sketch);
+  sketch->additions += added;
+  if (sketch->additions < sketch->period) return;
+  sketch->additions /= 2;
+  sketch->halved = 0;
+}
+
+uint32_t perigee_sketch_estimate(const perigee_sketch *sketch, uint32_t content) {
+  const uint64_t *words = block_of(sketch, content);
+  uint32_t places = places_of(content), least = PERIGEE_SKETCH_MOST;
+#pragma GCC unroll 4
+  for (int row = 0; row < ROWS; row++, places >>= 5) {
+    uint32_t uses = words[word_of(places, row)] >> shift_of(places) & 15;
+    if (uses < least) least = uses;
+  }
+  return least;
+}
