@@ -219,6 +219,7 @@ local SEEN_THROUGH = {
 -- Specs that belong to no single file.
 local WHOLE = {
   bench = "the benchmarks run",
+  bench_traces = "the hit ratios of real traces are measured",
   border = "the cdefs against the compiler",
   conformance = "the behaviours that are promised to users",
   dev = "the commands of the repository",

@@ -2,42 +2,11 @@
 -- `cache:get(key)` of a key that is there, drawn with Zipf's frequencies: the path that must be
 -- nearly as fast as a table.
 
+local drives = require "bench.support.drives"
 local keys = require "bench.support.keys"
 local peers = require "bench.support.peers"
 local perigee = require "perigee"
 local rounds = require "bench.support.rounds"
-
-local TTL = 3600
-
-local function read_table(map, sequence, n)
-  local sum, length = 0, math.min(n, #sequence)
-  for _ = 1, n / length do
-    for i = 1, length do sum = sum + map[sequence[i]] end
-  end
-  return sum
-end
-
-local function read_perigee(cache, sequence, n)
-  local sum, length = 0, math.min(n, #sequence)
-  for _ = 1, n / length do
-    for i = 1, length do
-      local value, err, source = cache:get(sequence[i])
-      if err == nil and source == "memory" then sum = sum + value end
-    end
-  end
-  return sum
-end
-
-local function read_lrucache(cache, sequence, n)
-  local sum, length = 0, math.min(n, #sequence)
-  for _ = 1, n / length do
-    for i = 1, length do
-      local value, stale = cache:get(sequence[i])
-      if stale == nil then sum = sum + value end
-    end
-  end
-  return sum
-end
 
 local function fill_table(names)
   local map = {}
@@ -46,26 +15,15 @@ local function fill_table(names)
 end
 
 local function fill_perigee(names, options)
-  local cache = perigee.new { maxsize = #names, default_ttl = TTL }
+  local cache = perigee.new { maxsize = #names, default_ttl = drives.TTL }
   for i = 1, #names do cache:set(names[i], i, options) end
   return cache
 end
 
 local function fill_lrucache(names)
   local cache = peers.lrucache(#names)
-  for i = 1, #names do cache:set(names[i], i, TTL) end
+  for i = 1, #names do cache:set(names[i], i, drives.TTL) end
   return cache
-end
-
-local function contender(name, read, subject, sequence)
-  local run, expected = rounds.copy(read), #sequence
-  return {
-    name = name,
-    run = function(n)
-      local sum = run(subject, sequence, n)
-      assert(sum >= math.min(n, expected), name .. " did not find every key")
-    end,
-  }
 end
 
 local function make(line, effort)
@@ -77,9 +35,9 @@ local function measure_hits(line, effort)
   local names, sequence = make(line, effort)
   return perigee.run(function()
     return rounds.run({
-      contender("table", read_table, fill_table(names), sequence),
-      contender("perigee", read_perigee, fill_perigee(names), sequence),
-      contender("lrucache", read_lrucache, fill_lrucache(names), sequence),
+      drives.reader("table", drives.read_table, fill_table(names), sequence),
+      drives.reader("perigee", drives.read_perigee, fill_perigee(names), sequence),
+      drives.reader("lrucache", drives.read_lrucache, fill_lrucache(names), sequence),
       rounds.yardstick(),
     }, effort.operations, effort.rounds)
   end)
@@ -88,9 +46,10 @@ end
 local function measure_tagged(line, effort)
   local names, sequence = make(line, effort)
   return perigee.run(function()
+    local tagged = fill_perigee(names, { tags = { "all" } })
     return rounds.run({
-      contender("perigee", read_perigee, fill_perigee(names, { tags = { "all" } }), sequence),
-      contender("untagged", read_perigee, fill_perigee(names), sequence),
+      drives.reader("perigee", drives.read_perigee, tagged, sequence),
+      drives.reader("untagged", drives.read_perigee, fill_perigee(names), sequence),
       rounds.yardstick(),
     }, effort.operations, effort.rounds)
   end)
@@ -99,9 +58,9 @@ end
 local function measure_plain(line, effort)
   local names, sequence = make(line, effort)
   local cache = fill_perigee(names)
-  local within = contender("in a run", read_perigee, cache, sequence)
+  local within = drives.reader("in a run", drives.read_perigee, cache, sequence)
   within.around = perigee.run
-  local without = contender("perigee", read_perigee, cache, sequence)
+  local without = drives.reader("perigee", drives.read_perigee, cache, sequence)
   return rounds.run({ without, within, rounds.yardstick() }, effort.operations, effort.rounds)
 end
 

@@ -5,12 +5,18 @@
 
 local _M = {}
 
-local function quote(text)
+--- A word as the shell wants it.
+-- @tparam string text
+-- @treturn string
+function _M.quote(text)
   return "'" .. text:gsub("'", "'\\''") .. "'"
 end
 
--- The interpreter that runs this script: what stands in front of it on the command line.
-local function interpreter()
+local quote = _M.quote
+
+--- The interpreter that runs this script: what stands in front of it on the command line.
+-- @treturn string
+function _M.interpreter()
   local first = 0
   while arg[first - 1] do first = first - 1 end
   return arg[first]
@@ -25,7 +31,10 @@ function _M.write(series)
   end
 end
 
-local function read(text)
+--- Reads series out of what a child wrote.
+-- @tparam string text
+-- @treturn table `{ [name] = list of numbers }`
+function _M.read(text)
   local series = {}
   for name, numbers in text:gmatch "series\t([^\t]+)\t([^\n]+)\n" do
     series[name] = {}
@@ -39,13 +48,13 @@ end
 -- @treturn table|nil the series it wrote
 -- @treturn string its output when it failed
 function _M.run(arguments)
-  local words = { quote(interpreter()), quote(arg[0]) }
+  local words = { quote(_M.interpreter()), quote(arg[0]) }
   for i = 1, #arguments do table.insert(words, quote(arguments[i])) end
   local pipe = assert(io.popen(table.concat(words, " ") .. " 2>&1; echo \"status=$?\""))
   local output = pipe:read "*a"
   pipe:close()
   if not output:find "status=0\n$" then return nil, output end
-  local series = read(output)
+  local series = _M.read(output)
   if not next(series) then return nil, "it measured nothing\n" .. output end
   return series
 end

@@ -84,31 +84,71 @@ local function name_of(target)
   return target.absolute and ("ns at yardstick %.1f"):format(YARDSTICK_NS) or target[1]
 end
 
--- A target as text, and whether it was met.
+-- A target, what was reached, and whether that met it.
 local function judge(target, processes)
   local value = value_of(target, processes)
-  local met = value <= (target.at_most or math.huge) and value >= (target.at_least or -math.huge)
-  local limit = target.at_most and "at most " .. show(target.at_most)
+  return {
+    name = name_of(target),
+    value = value,
+    at_most = target.at_most,
+    at_least = target.at_least,
+    met = value <= (target.at_most or math.huge) and value >= (target.at_least or -math.huge),
+  }
+end
+
+local function medians(names, processes)
+  local list = {}
+  for i = 1, names and #names or 0 do
+    list[i] = { name = names[i], median = median_of(processes, names[i]) }
+  end
+  return list
+end
+
+--- All that was measured of one line, as numbers.
+-- @tparam table line of the case
+-- @tparam table processes list of series, one per process
+-- @treturn table `name`, `what`, `entries`, `unit`, `figure` (the name of what is measured),
+--   `median`, `best`, `rate` (per second, of what has no unit of its own), `beside` and `notes`
+--   (lists of `{ name =, median = }`), `targets` (list of `{ name =, value =, at_most =,
+--   at_least =, met = }`), `yardstick`, `processes`, `rounds`
+function _M.results(line, processes)
+  local value, targets = median_of(processes, line.figure), {}
+  for i, target in ipairs(line.targets) do targets[i] = judge(target, processes) end
+  return {
+    name = line.name, what = line.what, entries = line.entries, figure = line.figure,
+    unit = line.unit or "ns/" .. (line.per or "op"),
+    median = value, best = best_of(processes, line.figure),
+    rate = not line.unit and 1e9 / value or nil,
+    beside = medians(line.beside, processes), notes = medians(line.notes, processes),
+    targets = targets,
+    yardstick = processes[1].yardstick and median_of(processes, "yardstick"),
+    processes = #processes, rounds = #processes[1][line.figure],
+  }
+end
+
+--- A number with three digits at least, and commas between thousands.
+_M.show = show
+
+--- A whole number, with commas between thousands.
+_M.whole = with_commas
+
+--- The limit of a target, as text.
+-- @tparam table target of `results`
+-- @treturn string
+function _M.limit(target)
+  return target.at_most and "at most " .. show(target.at_most)
     or "at least " .. show(target.at_least)
-  return ("%s = %s (%s: %s)"):format(name_of(target), show(value), limit,
-    met and "met" or "MISSED"), met
 end
 
-local function figures_of(line, processes)
-  local value, best = median_of(processes, line.figure), best_of(processes, line.figure)
-  if line.unit then
-    return ("%s %s (best %s)"):format(show(value), line.unit, show(best))
-  end
-  return ("%s ns/%s (best %s), %s/s"):format(show(value), line.per or "op", show(best),
-    show(1e9 / value))
-end
-
-local function beside(names, processes)
+local function list(items)
   local texts = {}
-  for i = 1, #names do
-    texts[i] = ("%s %s"):format(names[i], show(median_of(processes, names[i])))
-  end
+  for i, item in ipairs(items) do texts[i] = ("%s %s"):format(item.name, show(item.median)) end
   return table.concat(texts, ", ")
+end
+
+local function figures_of(results)
+  local text = ("%s %s (best %s)"):format(show(results.median), results.unit, show(results.best))
+  return results.rate and ("%s, %s/s"):format(text, show(results.rate)) or text
 end
 
 --- One line about one case.
@@ -119,25 +159,22 @@ end
 -- @treturn number how many targets were met
 -- @treturn number how many were missed
 function _M.line(line, processes, circumstances)
-  local rounds = #processes[1][line.figure]
+  local results, met = _M.results(line, processes), 0
   local parts = {
     ("%s: %s; n = %s"):format(line.name, line.what, with_commas(line.entries)),
-    figures_of(line, processes),
-    "beside it " .. beside(line.beside, processes),
+    figures_of(results),
+    "beside it " .. list(results.beside),
   }
-  if line.notes then table.insert(parts, beside(line.notes, processes)) end
-  local met, missed = 0, 0
-  for _, target in ipairs(line.targets) do
-    local text, good = judge(target, processes)
-    table.insert(parts, text)
-    if good then met = met + 1 else missed = missed + 1 end
+  if #results.notes > 0 then table.insert(parts, list(results.notes)) end
+  for _, target in ipairs(results.targets) do
+    table.insert(parts, ("%s = %s (%s: %s)"):format(target.name, show(target.value),
+      _M.limit(target), target.met and "met" or "MISSED"))
+    if target.met then met = met + 1 end
   end
-  if processes[1].yardstick then
-    table.insert(parts, ("yardstick %s"):format(show(median_of(processes, "yardstick"))))
-  end
-  table.insert(parts, ("median of %d x %d"):format(#processes, rounds))
+  if results.yardstick then table.insert(parts, "yardstick " .. show(results.yardstick)) end
+  table.insert(parts, ("median of %d x %d"):format(results.processes, results.rounds))
   table.insert(parts, circumstances)
-  return table.concat(parts, " | "), met, missed
+  return table.concat(parts, " | "), met, #results.targets - met
 end
 
 return _M

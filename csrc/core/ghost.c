@@ -4,6 +4,7 @@
 enum {
   WAYS = PERIGEE_GHOST_WAYS,
   KEYS_PER_BUCKET = WAYS / 2,
+  SMALL = 1024, /* a ghost of so few keys is exact: its buckets are three quarters empty */
   MOST_PLACES = 1 << 16,
   MOST_KEYS_PER_PLACE = 128, /* `adds` is counted in bytes */
   MOST_KEYS = MOST_PLACES / 2 * MOST_KEYS_PER_PLACE,
@@ -18,7 +19,8 @@ static size_t bytes_for(uint32_t buckets, uint32_t places) {
 
 int perigee_ghost_init(perigee_ghost *ghost, uint32_t capacity) {
   if (capacity > MOST_KEYS) capacity = MOST_KEYS;
-  uint32_t count = (capacity + KEYS_PER_BUCKET - 1) / KEYS_PER_BUCKET, places = 2, shift = 0;
+  uint32_t per_bucket = capacity > SMALL ? KEYS_PER_BUCKET : KEYS_PER_BUCKET / 2;
+  uint32_t count = (capacity + per_bucket - 1) / per_bucket, places = 2, shift = 0;
   while (places < 2 * capacity && places < MOST_PLACES) places *= 2;
   while (places << shift < 2 * capacity) shift++;
   char *memory = perigee_zalloc(bytes_for(count, places));

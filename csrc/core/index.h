@@ -4,10 +4,12 @@
  *
  * Open addressing with linear probing over 4-byte cells, at most three quarters full:
  *
- *   cell = | tag: high bits, from the hash | slot + 1: low bits under `slot_mask` |    0 = empty
+ *   cell = | tag, from the hash | distance : 4 | slot + 1, under `slot_mask` |     0 = empty
  *
  * The tag saves most looks at entries of other keys; the entry itself holds the key. Removal
- * moves cells back (no tombstones; Knuth, TAOCP 3, 6.4, algorithm R). Measured against groups
+ * moves cells back (no tombstones; Knuth, TAOCP 3, 6.4, algorithm R); for that each cell knows how
+ * far it is from the first one that a look-up reads, or that it is farther than it can say. An
+ * index of more than 2^28 slots has fewer bits for that, and looks at the entries. Measured against groups
  * of eight cells compared at once: those need half as many looks at this load, and cost more
  * instructions than the looks they save.
  */
@@ -21,8 +23,11 @@ typedef struct perigee_index {
   uint32_t *cells;
   uint64_t seed;
   uint32_t mask;      /* cells - 1; cells are a power of two */
-  uint32_t slot_mask; /* low bits of a cell that hold slot + 1 */
-  uint32_t shift;     /* 64 - log2(cells) */
+  uint32_t tag_mask;  /* high bits of a cell that hold the tag */
+  uint32_t slot_mask; /* low bits that hold slot + 1 */
+  uint32_t far_mask;  /* the bits between that hold the distance; all of them: or farther */
+  uint32_t far_shift;
+  uint32_t shift; /* 64 - log2(cells) */
 } perigee_index;
 
 /* Makes an empty index for slots 0 .. capacity-1. 0, or -1 with `index` untouched. */
@@ -54,7 +59,7 @@ static inline uint32_t perigee_index_home(const perigee_index *index, uint64_t h
 }
 
 static inline int perigee_index_tag_fits(const perigee_index *index, uint32_t cell, uint64_t hash) {
-  return ((cell ^ (uint32_t)hash) & ~index->slot_mask) == 0;
+  return ((cell ^ (uint32_t)hash) & index->tag_mask) == 0;
 }
 
 /* The slot of a cell; PERIGEE_NONE for an empty one. */

@@ -19,6 +19,9 @@
 
 enum { PERIGEE_ORDER_QUEUES = 3 };
 
+_Static_assert(PERIGEE_ORDER_QUEUES == PERIGEE_QUEUE_MASK >> PERIGEE_QUEUE_SHIFT,
+               "one number is left for slots that are in no queue");
+
 /* How the three queues of segments.h are used; the two dials of the policy `auto`. */
 typedef struct perigee_setting {
   uint8_t rule;    /* PERIGEE_RULE_… */
@@ -78,6 +81,12 @@ static inline void perigee_order_push(perigee_order *order, uint32_t queue, uint
 static inline void perigee_order_remove(perigee_order *order, uint32_t slot) {
   perigee_queue *queue = &order->queues[perigee_order_queue(order, slot)];
   perigee_queue_remove(queue, order->nodes, slot);
+}
+
+/* The slot is in no queue any more, and says so: its queue is number PERIGEE_ORDER_QUEUES. */
+static inline void perigee_order_take_out(perigee_order *order, uint32_t slot) {
+  perigee_order_remove(order, slot);
+  *perigee_order_mark(order, slot) |= PERIGEE_QUEUE_MASK;
 }
 
 /* The slot becomes the newest of a queue, whichever it was in. */

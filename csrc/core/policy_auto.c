@@ -5,22 +5,33 @@
  *
  * Until the first eviction nothing but visits is counted; then memory is taken for a ghost, a
  * sketch and shadows. From then on hits are heard: they are put into a ring, and together brought
- * into the order before the next removal, so that what they touch is fetched from memory side by
- * side. When nothing has been evicted for as many hits as there are entries, hits are heard no
- * more until something is.
+ * into the order, so that what they touch is fetched from memory side by side:
+ *
+ *   hit, insert ──► ring ──► 64 at once ──► sketch, shadows; hits also move in their queue
+ *
+ * A small cache does that before each removal, since 64 hits mean much to it. To a large one the
+ * order is good enough without the last of them: a hit is lost if its entry goes meanwhile, and
+ * counts for another key if that has taken the slot.
+ *
+ * When nothing has been evicted for as many hits as there are entries, hits are heard no more
+ * until something is.
  */
 #include "core/policy.h"
 #include "core/segments.h"
 #include "core/shadows.h"
 
-enum { RING = 64 };
+enum { RING = 64, LARGE = PERIGEE_IF_HARD(8, 4096) };
+
+/* A use in the ring: the slot of a hit; or, with this bit, the hash of what was inserted. */
+#define INSERTED (1ull << 32)
 
 typedef struct perigee_adaptive {
   perigee_sketch sketch;
   perigee_shadows shadows; /* without memory: the setting is fixed */
-  uint32_t pending;        /* hits in the ring */
+  uint32_t pending;        /* uses in the ring */
   uint32_t idle;           /* hits since the last eviction */
-  uint32_t ring[RING];     /* their slots, in the order that they came */
+  uint32_t is_large;
+  uint64_t ring[RING]; /* in the order that they came */
 } perigee_adaptive;
 
 static void strip(perigee_order *order) {
@@ -56,6 +67,7 @@ static int equip(perigee_order *order, uint32_t entries, int with_shadows) {
     order->setting = (perigee_setting){.rule = PERIGEE_RULE_RECENCY};
     return -1;
   }
+  order->adaptive->is_large = entries >= LARGE;
   order->sketch = &order->adaptive->sketch;
   order->equipped = entries;
   return 0;
@@ -81,29 +93,47 @@ static void observe(perigee_order *order, uint32_t content, int was_hit) {
     order->setting = perigee_shadows_settings[shadows->chosen];
 }
 
-/* Brings the hits in the ring into the order. */
+static void use(perigee_order *order, uint64_t use) {
+  uint32_t slot = (uint32_t)use;
+  if (use & INSERTED) {
+    observe(order, (uint32_t)use, 0);
+  } else if (perigee_order_queue(order, slot) != PERIGEE_ORDER_QUEUES) {
+    observe(order, order->nodes[slot].content, 1);
+    perigee_segments_touch(order, slot);
+  }
+}
+
+static void prefetch_node(const perigee_order *order, uint64_t use) {
+  if (!(use & INSERTED)) __builtin_prefetch(&order->nodes[use]);
+}
+
+static void prefetch_count(const perigee_order *order, uint64_t use) {
+  uint32_t content = use & INSERTED ? (uint32_t)use : order->nodes[use].content;
+  perigee_sketch_prefetch(order->sketch, content);
+}
+
+/* Brings the uses in the ring into the order. */
 static void settle(perigee_order *order) {
   perigee_adaptive *adaptive = order->adaptive;
   if (!adaptive) return;
   uint32_t pending = adaptive->pending;
+  const uint64_t *ring = adaptive->ring;
   adaptive->pending = 0;
-  for (uint32_t i = 0; i < pending; i++) __builtin_prefetch(&order->nodes[adaptive->ring[i]]);
-  for (uint32_t i = 0; i < pending; i++)
-    perigee_sketch_prefetch(&adaptive->sketch, order->nodes[adaptive->ring[i]].content);
-  for (uint32_t i = 0; i < pending; i++) {
-    observe(order, order->nodes[adaptive->ring[i]].content, 1);
-    perigee_segments_touch(order, adaptive->ring[i]);
-  }
+  for (uint32_t i = 0; i < pending; i++) prefetch_node(order, ring[i]);
+  for (uint32_t i = 0; i < pending; i++) prefetch_count(order, ring[i]);
+  for (uint32_t i = 0; i < pending; i++) use(order, ring[i]);
+}
+
+static void note(perigee_order *order, uint64_t use) {
+  perigee_adaptive *adaptive = order->adaptive;
+  adaptive->ring[adaptive->pending++] = use;
+  if (adaptive->pending == RING) settle(order);
 }
 
 static void on_hit(perigee_order *order, uint32_t slot) {
-  perigee_adaptive *adaptive = order->adaptive;
-  if (!adaptive) return;
-  adaptive->ring[adaptive->pending++] = slot;
-  if (adaptive->pending < RING) return;
-  settle(order);
-  adaptive->idle += RING;
-  if (adaptive->idle > order->equipped) order->heed_below = PERIGEE_SEGMENTS_VISITS;
+  if (!order->adaptive) return;
+  note(order, slot);
+  if (++order->adaptive->idle > order->equipped) order->heed_below = PERIGEE_SEGMENTS_VISITS;
 }
 
 static void on_write(perigee_order *order, uint32_t slot) {
@@ -113,18 +143,22 @@ static void on_write(perigee_order *order, uint32_t slot) {
 }
 
 static void on_insert(perigee_order *order, uint32_t slot) {
-  if (order->adaptive) observe(order, order->nodes[slot].content, 0);
   perigee_segments_insert(order, slot);
+  if (order->adaptive) note(order, order->nodes[slot].content | INSERTED);
+}
+
+static void settle_if_small(perigee_order *order) {
+  if (order->adaptive && !order->adaptive->is_large) settle(order);
 }
 
 static void on_remove(perigee_order *order, uint32_t slot) {
-  settle(order);
-  perigee_order_remove(order, slot);
+  settle_if_small(order);
+  perigee_order_take_out(order, slot);
 }
 
 static uint32_t victim(perigee_order *order) {
+  settle_if_small(order);
   if (order->adaptive) {
-    settle(order);
     order->adaptive->idle = 0;
     order->heed_below = UINT32_MAX;
   }

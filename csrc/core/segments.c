@@ -34,19 +34,18 @@ void perigee_segments_insert(perigee_order *order, uint32_t slot) {
   if (order->setting.rule == PERIGEE_RULE_CONTEST) drain_window(order);
 }
 
-static void protect(perigee_order *order, uint32_t slot) {
-  perigee_order_move(order, PROTECTED, slot);
+void perigee_segments_touch(perigee_order *order, uint32_t slot) {
+  if (order->setting.rule == PERIGEE_RULE_GHOST) return;
+  int to_window =
+    order->setting.rule == PERIGEE_RULE_RECENCY || perigee_order_queue(order, slot) == WINDOW;
+  perigee_order_move(order, to_window ? WINDOW : PROTECTED, slot);
+}
+
+/* What is too much for the protected part is not, from its oldest on. */
+static void drain_protected(perigee_order *order) {
   uint64_t limit = (uint64_t)(order->limit - window_limit(order)) * 4 / 5;
   while (order->queues[PROTECTED].count > limit)
     perigee_order_move(order, PROBATION, order->queues[PROTECTED].tail);
-}
-
-void perigee_segments_touch(perigee_order *order, uint32_t slot) {
-  if (order->setting.rule == PERIGEE_RULE_GHOST) return;
-  if (order->setting.rule == PERIGEE_RULE_RECENCY || perigee_order_queue(order, slot) == WINDOW)
-    perigee_order_move(order, WINDOW, slot);
-  else
-    protect(order, slot);
 }
 
 static uint32_t remembered(perigee_order *order, uint32_t slot) {
@@ -76,6 +75,7 @@ static uint32_t unvisited_of_main(perigee_order *order) {
 
 static uint32_t victim_by_contest(perigee_order *order) {
   drain_window(order);
+  drain_protected(order);
   uint32_t newcomer = order->queues[WINDOW].tail, oldest = oldest_of_main(order);
   if (order->queues[WINDOW].count < window_limit(order) && oldest != PERIGEE_NONE)
     newcomer = PERIGEE_NONE;

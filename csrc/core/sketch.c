@@ -62,17 +62,18 @@ static void halve_some(perigee_sketch *sketch) {
 }
 
 void perigee_sketch_add(perigee_sketch *sketch, uint32_t content) {
-  uint64_t *words = block_of(sketch, content);
-  uint32_t places = places_of(content), added = 0;
+  uint64_t *words = block_of(sketch, content), added = 0;
+  uint32_t places = places_of(content);
 #pragma GCC unroll 4
   for (int row = 0; row < ROWS; row++, places >>= 5) {
     uint64_t *word = &words[word_of(places, row)];
-    uint32_t shift = shift_of(places), room = (*word >> shift & 15) < PERIGEE_SKETCH_MOST;
-    *word += (uint64_t)room << shift;
+    uint64_t one = 1ull << shift_of(places), full = *word & *word >> 1;
+    uint64_t room = ~(full & full >> 2) & one; /* all four bits of a counter that is full are 1 */
+    *word += room;
     added |= room;
   }
   if (sketch->halved < sketch->count) halve_some(sketch);
-  sketch->additions += added;
+  sketch->additions += added != 0;
   if (sketch->additions < sketch->period) return;
   sketch->additions /= 2;
   sketch->halved = 0;
