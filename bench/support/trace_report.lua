@@ -184,7 +184,7 @@ local function show(value, format)
   return value and (format or "%.2f"):format(value) or "-"
 end
 
-local CHECK = "check %-8s vs %-6s %3d of %d within %.2f; mean %.3f; worst %.2f, %s"
+local CHECK = "check %-8s vs %-6s %3d of %d within %.2f; mean %.3f;\n      worst %.2f, %s"
 local CELL, SUMMARY = "%-32s %8s %8s %8s %8s %8s %8s", "%-16s %6s %9s %8s %8s %8s %8s %8s"
 
 --- What stands above the lines of cells.

@@ -534,7 +534,8 @@ describe("a notice", function()
     server:restart()
     assert.is_true(eventually(function() return heard.opened == 2 end, 20))
     server:cli("SET", "p:a", "1")
-    assert.is_true(eventually(function() return #heard.notices == 1 end))
+    assert.is_true(eventually(function() return #heard.notices == 1 end, 20),
+      ("opened %d times, %d notices"):format(heard.opened, #heard.notices))
   end))
 
   it("comes to none who did not want to hear", inside(function()
