@@ -48,11 +48,11 @@ _Static_assert(sizeof(perigee_node) == 16, "32 bytes for both halves");
 #define PERIGEE_EPOCH_MASK (0x7Full << PERIGEE_EPOCH_SHIFT)
 #define PERIGEE_DEADLINE_SHIFT 16
 
-/* Where in an entry the low byte of `life` is. */
+/* Where in a whole number its low byte is. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define PERIGEE_MARK_AT offsetof(perigee_entry, life)
+#define PERIGEE_LOW_BYTE(type) 0
 #else
-#define PERIGEE_MARK_AT (offsetof(perigee_entry, life) + 7)
+#define PERIGEE_LOW_BYTE(type) (sizeof(type) - 1)
 #endif
 
 /* The largest deadline stands for "never". */

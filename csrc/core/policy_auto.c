@@ -173,35 +173,23 @@ static const char *verify(const perigee_order *order) {
   return perigee_shadows_verify(&adaptive->shadows);
 }
 
+/* What both have in common. */
+#define OVER_SEGMENTS                                                                            \
+  .max_visits = PERIGEE_SEGMENTS_VISITS, .remembers = 1, .strip = strip, .on_insert = on_insert, \
+  .on_hit = on_hit, .on_write = on_write, .on_remove = on_remove, .settle = settle,              \
+  .victim = victim, .verify = verify
+
 const perigee_policy perigee_policy_wtinylfu = {
+  OVER_SEGMENTS,
   .name = "wtinylfu",
   .hears_hits = 1,
-  .max_visits = PERIGEE_SEGMENTS_VISITS,
-  .setting = {PERIGEE_RULE_CONTEST, .margin = 0, .window = 10},
-  .remembers = 1,
+  .setting = {PERIGEE_RULE_CONTEST, .margin = 0, .window = 10}, /* also while it fills */
   .equip = equip_wtinylfu,
-  .strip = strip,
-  .on_insert = on_insert,
-  .on_hit = on_hit,
-  .on_write = on_write,
-  .on_remove = on_remove,
-  .settle = settle,
-  .victim = victim,
-  .verify = verify,
 };
 
 const perigee_policy perigee_policy_auto = {
+  OVER_SEGMENTS,
   .name = "auto",
-  .max_visits = PERIGEE_SEGMENTS_VISITS,
   .setting = {PERIGEE_RULE_CONTEST, .margin = 1, .window = 300}, /* while it fills */
-  .remembers = 1,
   .equip = equip_auto,
-  .strip = strip,
-  .on_insert = on_insert,
-  .on_hit = on_hit,
-  .on_write = on_write,
-  .on_remove = on_remove,
-  .settle = settle,
-  .victim = victim,
-  .verify = verify,
 };

@@ -36,7 +36,7 @@ static void init_shadow(perigee_shadow *shadow, uint32_t entries, perigee_node *
   perigee_order_init(&shadow->order);
   shadow->order.limit = entries;
   shadow->order.nodes = nodes;
-  shadow->order.marks = (unsigned char *)&nodes->space;
+  shadow->order.marks = (unsigned char *)&nodes->space + PERIGEE_LOW_BYTE(uint32_t);
   shadow->order.mark_stride = sizeof *nodes;
   shadow->order.sketch = sketch;
 }
@@ -44,8 +44,7 @@ static void init_shadow(perigee_shadow *shadow, uint32_t entries, perigee_node *
 /* More is more exact. All that evicting takes is 24 KB up to 1,024 entries, and 11 bytes an entry
  * for the shadows of large caches. */
 static uint32_t entries_for(uint32_t entries) {
-  uint32_t by_size = entries >= 10000 ? 1024 : entries > 1024 ? 208 : 108;
-  uint32_t most = PERIGEE_IF_HARD(4, by_size);
+  uint32_t most = PERIGEE_IF_HARD(4, entries >= 10000 ? 1024 : entries > 1024 ? 208 : 108);
   return entries < most ? entries : most;
 }
 

@@ -46,7 +46,7 @@ static int resize_index(perigee_store *store, uint32_t capacity) {
 
 static int resize_slots(perigee_store *store, uint32_t capacity) {
   if (resize_array(&store->entries, sizeof *store->entries, capacity)) return -1;
-  store->order.marks = (unsigned char *)store->entries + PERIGEE_MARK_AT;
+  store->order.marks = (unsigned char *)&store->entries->life + PERIGEE_LOW_BYTE(uint64_t);
   if (resize_array(&store->nodes, sizeof *store->nodes, capacity)) return -1;
   store->order.nodes = store->nodes;
   if (store->wheel) {
