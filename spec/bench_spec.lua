@@ -2,19 +2,12 @@
 -- suites: dev
 -- The benchmarks run and say what they measured. Nothing is asserted about time.
 
-local function run(arguments)
-  local pipe = assert(io.popen("luajit bench/run.lua " .. arguments .. " 2>&1; echo status=$?"))
-  local output = pipe:read "*a"
-  pipe:close()
-  local text, status = output:match "^(.*)status=(%d+)\n$"
-  return text, tonumber(status)
-end
+local files = require "spec.support.files"
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  return text
+local read = files.read
+
+local function run(arguments)
+  return files.run("luajit bench/run.lua " .. arguments)
 end
 
 -- Calls `work(path)` with the name of a file that is gone afterwards.

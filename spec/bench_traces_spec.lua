@@ -2,19 +2,14 @@
 -- suites: dev
 -- Traces are run and told about. The traces here are small ones, their references simulated here.
 
+local files = require "spec.support.files"
 local report = require "bench.support.trace_report"
 local svg = require "bench.support.svg"
 local trace_file = require "bench.support.trace_file"
 
-local folder
+local read, write, shell = files.read, files.write, files.run
 
-local function shell(command)
-  local pipe = assert(io.popen(command .. " 2>&1; echo status=$?"))
-  local output = pipe:read "*a"
-  pipe:close()
-  local text, status = output:match "^(.*)status=(%d+)\n$"
-  return text, tonumber(status)
-end
+local folder
 
 local function must(command)
   local output, status = shell(command)
@@ -23,19 +18,6 @@ end
 
 local function bench(arguments)
   return shell("env -u PERIGEE_TRACES luajit bench/traces.lua " .. arguments)
-end
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
 end
 
 local function write_trace(name, text)

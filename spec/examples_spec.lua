@@ -3,23 +3,12 @@
 -- The examples are programs that people copy: each is run as its reader would run it, with plain
 -- luajit and with the host, and so is the code of README.md.
 
-local function run(command)
-  local pipe = assert(io.popen("{ " .. command .. "\n} 2>&1; echo status=$?"))
-  local output = pipe:read "*a"
-  pipe:close()
-  local text, status = output:match("^(.*)status=(%d+)\n$")
-  return text, tonumber(status)
-end
+local files = require "spec.support.files"
+
+local read, run = files.read, files.run
 
 local function run_example(program, example, arguments)
   return run(("timeout 60 %s examples/%s %s"):format(program, example, arguments or ""))
-end
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  return text
 end
 
 -- The cells of the demo's tables, by the title of their row (of two, the first); numbers without

@@ -4,6 +4,8 @@
 -- file may be. docs/architecture.md draws the same.
 local lfs = require "lfs"
 
+local read = require("spec.support.files").read
+
 local MOST_LINES = 450
 
 -- Which Lua module may require which, from the bottom to the top: what a module requires stands
@@ -244,13 +246,6 @@ local function files(folder, pattern, found)
   end
   table.sort(found)
   return found
-end
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  return text
 end
 
 local function allows(list, name)

@@ -10,7 +10,10 @@
 --
 -- and there are `sleep(seconds)`, `wall()` (seconds since 1970) and `bulk(...)` (a list of texts).
 local lfs = require "lfs"
+local files = require "spec.support.files"
 local processes = require "spec.support.processes"
+
+local read, write = files.read, files.write
 
 local KILL = 9
 
@@ -136,19 +139,6 @@ os.rename(folder .. "/port.new", folder .. "/port")
 
 -- What a script need not use all of.
 local USES = "local _ = accept, sleep, wall, bulk\n"
-
-local function write(path, text)
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-end
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
 
 local function wait_until_ready(self)
   for _ = 1, 2000 do

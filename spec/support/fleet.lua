@@ -3,19 +3,14 @@
 local perigee = require "perigee"
 local processes = require "spec.support.processes"
 
+local read = require("spec.support.files").read
+
 local _M = {}
 
 --- What runs a Lua program so that it finds the build under test: a sanitized one needs its host.
 _M.RUNNER = os.getenv "PERIGEE_RUNNER" or "luajit"
 
 local alive = {}
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
 
 --- Starts a program; `arg` has the arguments.
 -- @treturn table `pid`
