@@ -38,6 +38,13 @@ void *perigee_zalloc(size_t bytes) {
   return must_fail() ? NULL : advised(calloc(1, bytes), bytes);
 }
 
+void *perigee_zalloc_lines(size_t bytes, void **block) {
+  char *first = perigee_zalloc(perigee_line_bytes(bytes));
+  if (!first) return NULL;
+  *block = first;
+  return first + (-(uintptr_t)first & (PERIGEE_LINE - 1));
+}
+
 void *perigee_realloc(void *block, size_t bytes) {
   return must_fail() ? NULL : advised(realloc(block, bytes), bytes);
 }

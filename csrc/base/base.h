@@ -37,6 +37,15 @@ void *perigee_realloc(void *block, size_t bytes);
 void perigee_dealloc(void *block);
 int perigee_grow(void **items, uint32_t *capacity, uint32_t needed, size_t item_size);
 
+/* Zeroed memory that begins with a cache line, for `bytes`. Returns it, or NULL; `*block` is what
+ * is to be freed, and of perigee_line_bytes(bytes). */
+enum { PERIGEE_LINE = 64 };
+void *perigee_zalloc_lines(size_t bytes, void **block);
+
+static inline size_t perigee_line_bytes(size_t bytes) {
+  return bytes + PERIGEE_LINE - 1;
+}
+
 /* Makes the n-th allocation from now fail (1 = the next), once. 0 switches it off. */
 void perigee_alloc_fail_at(uint32_t n);
 

@@ -55,6 +55,17 @@ static inline uint64_t perigee_hash_bytes(const char *bytes, size_t length, uint
   return perigee_hash_fold(a ^ PERIGEE_HASH_K2, b ^ hash) ^ hash;
 }
 
+/* 0 .. count - 1, by the high bits of a hash (Lemire: "Fast random integer generation in an
+ * interval", ACM TOMACS 2019). */
+static inline uint32_t perigee_hash_range(uint32_t hash, uint32_t count) {
+  return (uint32_t)(((uint64_t)hash * count) >> 32);
+}
+
+/* 16 bits of a hash, the low ones; never 0. */
+static inline uint32_t perigee_hash_fingerprint(uint32_t hash) {
+  return (hash & 0xFFFF) ? hash & 0xFFFF : 1;
+}
+
 /* A seed that differs from process to process (getrandom, else clock and address). */
 uint64_t perigee_hash_random_seed(void);
 

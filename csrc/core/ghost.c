@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/ghost.h"
 
+#include "base/hash.h"
+
 enum {
   WAYS = PERIGEE_GHOST_WAYS,
   KEYS_PER_BUCKET = WAYS / 2,
@@ -8,13 +10,12 @@ enum {
   MOST_PLACES = 1 << 16,
   MOST_KEYS_PER_PLACE = 128, /* `adds` is counted in bytes */
   MOST_KEYS = MOST_PLACES / 2 * MOST_KEYS_PER_PLACE,
-  LINE = sizeof(perigee_ghost_bucket),
 };
 
-_Static_assert(LINE == 64, "a look-up reads one cache line");
+_Static_assert(sizeof(perigee_ghost_bucket) == PERIGEE_LINE, "a look-up reads one cache line");
 
 static size_t bytes_for(uint32_t buckets, uint32_t places) {
-  return (size_t)buckets * LINE + LINE - 1 + places;
+  return (size_t)buckets * sizeof(perigee_ghost_bucket) + places;
 }
 
 int perigee_ghost_init(perigee_ghost *ghost, uint32_t capacity) {
@@ -23,13 +24,13 @@ int perigee_ghost_init(perigee_ghost *ghost, uint32_t capacity) {
   uint32_t count = (capacity + per_bucket - 1) / per_bucket, places = 2, shift = 0;
   while (places < 2 * capacity && places < MOST_PLACES) places *= 2;
   while (places << shift < 2 * capacity) shift++;
-  char *memory = perigee_zalloc(bytes_for(count, places));
-  if (!memory) return -1;
-  uintptr_t line = ((uintptr_t)memory + LINE - 1) & ~(uintptr_t)(LINE - 1);
+  void *memory;
+  perigee_ghost_bucket *buckets = perigee_zalloc_lines(bytes_for(count, places), &memory);
+  if (!buckets) return -1;
   *ghost = (perigee_ghost){
-    .buckets = (perigee_ghost_bucket *)line,
+    .buckets = buckets,
     .memory = memory,
-    .adds = (uint8_t *)(line + (uintptr_t)count * LINE),
+    .adds = (uint8_t *)(buckets + count),
     .count = count,
     .mask = places - 1,
     .shift = shift,
@@ -44,16 +45,11 @@ void perigee_ghost_fini(perigee_ghost *ghost) {
 }
 
 size_t perigee_ghost_bytes(const perigee_ghost *ghost) {
-  return ghost->memory ? bytes_for(ghost->count, ghost->mask + 1) : 0;
+  return ghost->memory ? perigee_line_bytes(bytes_for(ghost->count, ghost->mask + 1)) : 0;
 }
 
 static uint32_t *bucket_of(const perigee_ghost *ghost, uint32_t content) {
-  return ghost->buckets[((uint64_t)content * ghost->count) >> 32].cells;
-}
-
-/* Never 0, which marks an empty cell. */
-static uint32_t fingerprint_of(uint32_t content) {
-  return (content & 0xFFFF) ? content & 0xFFFF : 1;
+  return ghost->buckets[perigee_hash_range(content, ghost->count)].cells;
 }
 
 static uint32_t place_now(const perigee_ghost *ghost) {
@@ -88,7 +84,7 @@ void perigee_ghost_add(perigee_ghost *ghost, uint32_t content) {
   if (ghost->count == 0) return;
   uint32_t now = place_now(ghost);
   while (distance(ghost->tail, now) > ghost->mask) drop_oldest_place(ghost);
-  *cell_for(ghost, content) = now << 16 | fingerprint_of(content);
+  *cell_for(ghost, content) = now << 16 | perigee_hash_fingerprint(content);
   ghost->adds[now & ghost->mask]++;
   ghost->keys++;
   ghost->added++;
@@ -105,7 +101,7 @@ static int has(const uint32_t *cells, uint32_t fingerprint) {
 
 int perigee_ghost_take(perigee_ghost *ghost, uint32_t content) {
   if (ghost->count == 0) return 0;
-  uint32_t *cells = bucket_of(ghost, content), fingerprint = fingerprint_of(content);
+  uint32_t *cells = bucket_of(ghost, content), fingerprint = perigee_hash_fingerprint(content);
   if (!has(cells, fingerprint)) return 0;
   for (int i = 0; i < WAYS; i++) {
     if ((cells[i] & 0xFFFF) != fingerprint || is_empty(ghost, cells[i])) continue;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/haze.h"
 
-#include <string.h>
+#include "base/hash.h"
 
 enum { WAYS = PERIGEE_HAZE_WAYS };
 
@@ -23,25 +23,21 @@ size_t perigee_haze_bytes(const perigee_haze *haze) {
 }
 
 static uint16_t *bucket_of(const perigee_haze *haze, uint32_t content) {
-  return haze->buckets[((uint64_t)content * haze->count) >> 32];
-}
-
-/* Never 0, which marks an empty place. */
-static uint16_t fingerprint_of(uint32_t content) {
-  return (content & 0xFFFF) ? (uint16_t)content : 1;
+  return haze->buckets[perigee_hash_range(content, haze->count)];
 }
 
 void perigee_haze_add(perigee_haze *haze, uint32_t content) {
   if (haze->count == 0) return;
   uint16_t *bucket = bucket_of(haze, content);
   memmove(bucket + 1, bucket, (WAYS - 1) * sizeof *bucket);
-  bucket[0] = fingerprint_of(content);
+  bucket[0] = (uint16_t)perigee_hash_fingerprint(content);
 }
 
 /* The comparison has no branch, so that the compiler does all eight at once. */
 int perigee_haze_take(perigee_haze *haze, uint32_t content) {
   if (haze->count == 0) return 0;
-  uint16_t *bucket = bucket_of(haze, content), fingerprint = fingerprint_of(content), seen = 0;
+  uint16_t *bucket = bucket_of(haze, content), seen = 0;
+  uint16_t fingerprint = (uint16_t)perigee_hash_fingerprint(content);
   for (int i = 0; i < WAYS; i++) {
     uint16_t same = bucket[i] == fingerprint ? 0xFFFF : 0;
     bucket[i] &= (uint16_t)~same;

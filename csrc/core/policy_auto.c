@@ -30,8 +30,7 @@ typedef struct perigee_adaptive {
   perigee_shadows shadows; /* without memory: the setting is fixed */
   uint32_t pending;        /* uses in the ring */
   uint32_t idle;           /* hits since the last eviction */
-  uint32_t is_large;
-  uint64_t ring[RING]; /* in the order that they came */
+  uint64_t ring[RING];     /* in the order that they came */
 } perigee_adaptive;
 
 static void strip(perigee_order *order) {
@@ -67,7 +66,6 @@ static int equip(perigee_order *order, uint32_t entries, int with_shadows) {
     order->setting = (perigee_setting){.rule = PERIGEE_RULE_RECENCY};
     return -1;
   }
-  order->adaptive->is_large = entries >= LARGE;
   order->sketch = &order->adaptive->sketch;
   order->equipped = entries;
   return 0;
@@ -148,7 +146,7 @@ static void on_insert(perigee_order *order, uint32_t slot) {
 }
 
 static void settle_if_small(perigee_order *order) {
-  if (order->adaptive && !order->adaptive->is_large) settle(order);
+  if (order->equipped < LARGE) settle(order);
 }
 
 static void on_remove(perigee_order *order, uint32_t slot) {

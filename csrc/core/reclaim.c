@@ -114,19 +114,19 @@ static uint32_t swept_slot(perigee_store *store, int32_t *budget, int32_t *reaso
   return PERIGEE_NONE;
 }
 
-/* What evicting needs is taken when it begins, for as many entries as there are: a bound on
- * weight may let in fewer than the bound on entries, or many more when they become lighter. */
-static void equip(perigee_store *store) {
-  perigee_order *order = &store->order;
-  order->limit = store->live;
-  if (!store->policy->equip || store->live == 0) return;
-  if (order->equipped == 0 || store->live > 2 * (uint64_t)order->equipped ||
-      store->live < order->equipped / 2)
-    store->policy->equip(order, store->live);
+/* Takes what evicting needs for so many entries, unless what there is serves about as many. */
+static void equip(perigee_store *store, uint32_t entries) {
+  uint32_t equipped = store->order.equipped;
+  if (!store->policy->equip || entries == 0) return;
+  if (equipped == 0 || entries > 2 * (uint64_t)equipped || entries < equipped / 2)
+    store->policy->equip(&store->order, entries);
 }
 
+/* It is equipped when it begins, for as many entries as there are: a bound on weight may let in
+ * fewer than the bound on entries, or many more when they become lighter. */
 static uint32_t victim_slot(perigee_store *store, int32_t *reason) {
-  equip(store);
+  store->order.limit = store->live;
+  equip(store, store->live);
   uint32_t slot = store->policy->victim(&store->order);
   if (slot == PERIGEE_NONE) return slot;
   *reason = perigee_store_why_dead(store, slot);
@@ -225,11 +225,9 @@ PERIGEE_API int32_t perigee_store_clear(perigee_store *store) {
 }
 
 static void set_limit(perigee_store *store, uint32_t limit) {
-  const perigee_policy *policy = store->policy;
   store->limit = limit;
   store->order.limit = limit;
-  if (policy->equip && policy->hears_hits && limit <= EQUIP_AT_ONCE)
-    policy->equip(&store->order, limit);
+  if (store->policy->hears_hits && limit <= EQUIP_AT_ONCE) equip(store, limit);
 }
 
 PERIGEE_API int32_t perigee_store_resize(perigee_store *store, double max_entries) {

@@ -2,23 +2,24 @@
 #include "core/sketch.h"
 
 enum {
-  LINE = sizeof(perigee_sketch_block),
-  ENTRIES_PER_BLOCK = LINE / 8,
+  WORDS = sizeof(perigee_sketch_block) / sizeof(uint64_t),
+  ENTRIES_PER_BLOCK = WORDS, /* eight bytes for each */
   ADDITIONS_PER_ENTRY = 10,
   LEAST_ENTRIES = 256, /* a short memory makes small caches forget a loop before it comes round */
   HALVED_AT_ONCE = 8,
   ROWS = 4,
 };
 
-_Static_assert(LINE == 64, "the counters of a key share a cache line");
+_Static_assert(sizeof(perigee_sketch_block) == PERIGEE_LINE, "a key's counters share a line");
 
 int perigee_sketch_init(perigee_sketch *sketch, uint32_t entries) {
   if (entries < LEAST_ENTRIES) entries = LEAST_ENTRIES;
   uint32_t count = entries / ENTRIES_PER_BLOCK + 1;
-  char *memory = perigee_zalloc((size_t)count * LINE + LINE - 1);
-  if (!memory) return -1;
+  void *memory;
+  perigee_sketch_block *blocks = perigee_zalloc_lines(count * sizeof *blocks, &memory);
+  if (!blocks) return -1;
   *sketch = (perigee_sketch){
-    .blocks = (perigee_sketch_block *)(((uintptr_t)memory + LINE - 1) & ~(uintptr_t)(LINE - 1)),
+    .blocks = blocks,
     .memory = memory,
     .count = count,
     .halved = count,
@@ -33,11 +34,7 @@ void perigee_sketch_fini(perigee_sketch *sketch) {
 }
 
 size_t perigee_sketch_bytes(const perigee_sketch *sketch) {
-  return sketch->memory ? (size_t)sketch->count * LINE + LINE - 1 : 0;
-}
-
-static uint64_t *block_of(const perigee_sketch *sketch, uint32_t content) {
-  return sketch->blocks[((uint64_t)content * sketch->count) >> 32].words;
+  return sketch->memory ? perigee_line_bytes(sketch->count * sizeof *sketch->blocks) : 0;
 }
 
 /* The high bits of the hash choose the block; these 20 bits, the counters: 5 for each row. */
@@ -57,12 +54,12 @@ static uint32_t shift_of(uint32_t places) {
 static void halve_some(perigee_sketch *sketch) {
   for (int i = 0; i < HALVED_AT_ONCE && sketch->halved < sketch->count; i++) {
     uint64_t *words = sketch->blocks[sketch->halved++].words;
-    for (int j = 0; j < LINE / 8; j++) words[j] = words[j] >> 1 & 0x7777777777777777ull;
+    for (int j = 0; j < WORDS; j++) words[j] = words[j] >> 1 & 0x7777777777777777ull;
   }
 }
 
 void perigee_sketch_add(perigee_sketch *sketch, uint32_t content) {
-  uint64_t *words = block_of(sketch, content), added = 0;
+  uint64_t *words = perigee_sketch_block_of(sketch, content)->words, added = 0;
   uint32_t places = places_of(content);
 #pragma GCC unroll 4
   for (int row = 0; row < ROWS; row++, places >>= 5) {
@@ -80,7 +77,7 @@ void perigee_sketch_add(perigee_sketch *sketch, uint32_t content) {
 }
 
 uint32_t perigee_sketch_estimate(const perigee_sketch *sketch, uint32_t content) {
-  const uint64_t *words = block_of(sketch, content);
+  const uint64_t *words = perigee_sketch_block_of(sketch, content)->words;
   uint32_t places = places_of(content), least = PERIGEE_SKETCH_MOST;
 #pragma GCC unroll 4
   for (int row = 0; row < ROWS; row++, places >>= 5) {

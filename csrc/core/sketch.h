@@ -15,6 +15,7 @@
 #define PERIGEE_SKETCH_H
 
 #include "base/base.h"
+#include "base/hash.h"
 
 enum { PERIGEE_SKETCH_MOST = 15 };
 
@@ -43,9 +44,14 @@ void perigee_sketch_add(perigee_sketch *sketch, uint32_t content);
  * chance, never too low. */
 uint32_t perigee_sketch_estimate(const perigee_sketch *sketch, uint32_t content);
 
+static inline perigee_sketch_block *perigee_sketch_block_of(const perigee_sketch *sketch,
+                                                            uint32_t content) {
+  return &sketch->blocks[perigee_hash_range(content, sketch->count)];
+}
+
 /* perigee_sketch_prefetch: its counters are needed soon. */
 static inline void perigee_sketch_prefetch(const perigee_sketch *sketch, uint32_t content) {
-  __builtin_prefetch(&sketch->blocks[((uint64_t)content * sketch->count) >> 32], 1);
+  __builtin_prefetch(perigee_sketch_block_of(sketch, content), 1);
 }
 
 #endif

@@ -424,7 +424,6 @@ function _M:resize(maxsize)
   repeat
     local result = C.perigee_store_resize(self.handle, maxsize)
     self:drain()
-    if result == C.PERIGEE_NO_MEMORY then error("perigee: out of memory", 0) end
   until result ~= AGAIN
 end
 
