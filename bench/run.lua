@@ -10,7 +10,9 @@
 --   --json FILE      writes all figures for programs; needs lua-cjson
 --   --markdown FILE  writes all figures for people
 --
--- Perigee must be on LUA_PATH and LUA_CPATH (`eval "$(./dev env)"`).
+-- Perigee must be on LUA_PATH and LUA_CPATH (`eval "$(./dev env)"`). The case "openresty" finds
+-- lua-resty-mlcache and lua-resty-lock on LUA_PATH, too, or in `PERIGEE_MLCACHE`: folders into
+-- which their sources have been unpacked, with ":" between them.
 
 -- Lines of the interpreter: before anything else is run.
 if arg[1] == "--child" and arg[2] == "interpreted" then jit.off() end
@@ -20,7 +22,8 @@ package.path = root .. "/?.lua;" .. package.path
 
 local CASES = {
   "hits", "functions", "evictions", "policies", "bytes", "misses", "herds", "batches", "expiry",
-  "invalidation", "collector", "interpreter", "disk", "redis", "guard", "agent", "python",
+  "invalidation", "collector", "interpreter", "disk", "redis", "openresty", "guard", "agent",
+  "python",
 }
 
 local EFFORTS = {

@@ -31,6 +31,7 @@ local SOURCES = {
   metrics = { "perigee.metrics", "all" },
   prometheus = { "perigee.metrics", "prometheus" },
   on = { "perigee.events", "on" },
+  status = { "perigee.status", "show" },
   disk = { "perigee.tier.disk", "new" },
   redis = { "perigee.tier.redis", "new" },
 }
@@ -43,5 +44,8 @@ setmetatable(_M, { __index = function(self, name)
   rawset(self, name, value)
   return value
 end })
+
+-- In init_by_lua: before the workers are forked, which will share what is mapped here.
+if require "perigee.runtime.nginx" then require("perigee.tier.board").prepare() end
 
 return _M

@@ -34,6 +34,7 @@ local CASES = {
     "interpreter-functions-two" },
   disk = { "disk-save", "disk-load-turn", "disk-hits" },
   redis = { "redis-hits-50", "redis-hits-500", "redis-get-many", "redis-memory", "redis-set" },
+  openresty = { "openresty-hits-with-shared", "openresty-requests" },
   guard = { "guard", "guard-bytes" },
   agent = { "agent", "agent-bytes" },
   python = { "python-functools-hits", "python-functools-get-else-set",
@@ -41,10 +42,12 @@ local CASES = {
 }
 
 -- What a case needs of the machine.
-local NEEDS = { redis = "redis-benchmark", python = "python3" }
+local NEEDS = { redis = "redis-benchmark", python = "python3", openresty = "/usr/sbin/nginx wrk" }
 
-local function lacks(program)
-  return program and os.execute("command -v " .. program .. " >/dev/null") ~= 0
+local function lacks(programs)
+  for program in (programs or ""):gmatch "%S+" do
+    if os.execute("command -v " .. program .. " >/dev/null") ~= 0 then return true end
+  end
 end
 
 describe("bench/run.lua", function()
@@ -313,6 +316,61 @@ class AsyncTTL(AsyncLRU):
         .. " AsyncTTL [%d.,]+ ", output)
     end
     assert.matches("\npython%-aiocache%-hits: skipped, python3 has no aiocache\n", output)
+  end)
+end)
+
+-- lua-resty-mlcache and what it needs, in as few lines as have the same use.
+describe("the case of OpenResty", function()
+  local FAKES = {
+    lock = "return {}\n",
+    mlcache = [[
+local _M = {}
+_M.__index = _M
+function _M.new(_, dict, options)
+  return setmetatable({ memory = options.lru, dict = ngx.shared[dict] }, _M)
+end
+function _M:get(key, _, load, ...)
+  local value, level = self.memory:get(key), 1
+  if value == nil then value, level = self.dict:get(key), 2 end
+  if value == nil then
+    local ttl
+    value, _, ttl = load(...)
+    level = 3
+    if ttl then return value, nil, level end
+    self.dict:set(key, value)
+  end
+  if level > 1 then self.memory:set(key, value) end
+  return value, nil, level
+end
+return _M
+]],
+  }
+
+  it("measures lua-resty-mlcache where it is found", function()
+    if lacks(NEEDS.openresty) then return pending("this machine cannot: no " .. NEEDS.openresty) end
+    local folder = io.popen("mktemp -d"):read()
+    os.execute(("mkdir -p %s/lib/resty"):format(folder))
+    for name, text in pairs(FAKES) do
+      files.write(("%s/lib/resty/%s.lua"):format(folder, name), text)
+    end
+    local output, status = files.run(("PERIGEE_MLCACHE=%s luajit bench/run.lua --tiny"
+      .. " --iterations 1 openresty"):format(folder))
+    os.execute("rm -r " .. folder)
+    assert.equal(0, status, output)
+    for _, line in ipairs { "hits%-1k", "hits%-100k", "shared%-1k", "shared%-100k", "misses",
+      "shared%-misses" } do
+      assert.matches("\nopenresty%-" .. line .. ": [^\n]+ beside it mlcache [%d.,]+", output)
+    end
+    assert.matches("\nopenresty%-requests: [^\n]+, mlcache [%d.,]+ ", output)
+  end)
+
+  it("says what is missing where it is not found", function()
+    if lacks(NEEDS.openresty) then return pending("this machine cannot: no " .. NEEDS.openresty) end
+    local output, status = files.run "PERIGEE_MLCACHE= luajit bench/run.lua --tiny openresty-misses"
+    assert.equal(0, status, output)
+    if output:find "beside it mlcache" then return pending "LUA_PATH has lua-resty-mlcache" end
+    assert.matches("^openresty%-misses: skipped, resty%.%w+ is neither on LUA_PATH nor below a"
+      .. " folder in PERIGEE_MLCACHE\n", output)
   end)
 end)
 

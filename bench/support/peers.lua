@@ -19,7 +19,7 @@ local function give_clock()
 end
 
 --- What to say beside each figure of those caches.
-_M.CLOCK = "lrucache and pureffi: with a clock that costs nothing"
+_M.CLOCK = "lrucache and pureffi: outside nginx, with a clock that costs nothing"
 
 --- A `resty.lrucache` of so many entries.
 function _M.lrucache(size)

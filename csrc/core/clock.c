@@ -4,14 +4,19 @@
 
 #include <time.h>
 
-static uint64_t advance_to(perigee_clock *clock, const struct timespec *now) {
-  int64_t ms = (int64_t)now->tv_sec * 1000 + now->tv_nsec / 1000000 + clock->offset_ms;
+static uint64_t advance_to_ms(perigee_clock *clock, int64_t ms) {
+  ms += clock->offset_ms;
   if (ms > (int64_t)clock->now_ms) clock->now_ms = (uint64_t)ms;
   return clock->now_ms;
 }
 
+static uint64_t advance_to(perigee_clock *clock, const struct timespec *now) {
+  return advance_to_ms(clock, (int64_t)now->tv_sec * 1000 + now->tv_nsec / 1000000);
+}
+
 uint64_t perigee_clock_read_machine(perigee_clock *clock) {
   struct timespec now;
+  if (clock->host_ms) return advance_to_ms(clock, (int64_t)*clock->host_ms);
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   return advance_to(clock, &now);
 }
@@ -22,6 +27,7 @@ PERIGEE_API double perigee_clock_now(perigee_clock *clock) {
 
 PERIGEE_API double perigee_clock_sync(perigee_clock *clock) {
   struct timespec now;
+  if (clock->host_ms) return (double)perigee_clock_read_machine(clock) * 1e-3;
   clock_gettime(CLOCK_MONOTONIC, &now);
   advance_to(clock, &now);
   return (double)now.tv_sec + (double)now.tv_nsec * 1e-9 + (double)clock->offset_ms * 1e-3;

@@ -4,8 +4,9 @@
  *
  * A clock is either *held* (a runtime sets it once per loop turn; reading it is one load) or
  * *running* (plain code without a loop: each reading asks CLOCK_MONOTONIC_COARSE, 2.6 ns, up
- * to one kernel tick late). It never goes backwards. The virtual clock of the tests moves
- * `offset_ms`. One clock per Lua state; not shared between threads.
+ * to one kernel tick late); in a host that keeps a clock of its own, that one is read. It never
+ * goes backwards. The virtual clock of the tests moves `offset_ms`. One clock per Lua state; not
+ * shared between threads.
  */
 #ifndef PERIGEE_CLOCK_H
 #define PERIGEE_CLOCK_H
@@ -18,6 +19,8 @@ typedef struct perigee_clock {
   int64_t offset_ms;     /* added to the machine's clock when running */
   int32_t held;          /* 1: now_ms counts as it stands; 0: each reading asks the machine */
   double wall_offset_ms; /* added to the machine's wall clock: tests of its jumps */
+  /* The host's monotonic milliseconds, or NULL: the machine's; borrowed as long as the clock. */
+  const volatile uint64_t *host_ms;
 } perigee_clock;
 
 /* perigee_clock_now: whole milliseconds, monotonic, as a number Lua can use. */

@@ -9,6 +9,8 @@
  *   clock.h   the one source of "now"
  *   serialized.h  whether bytes from outside may be decoded
  *   guard.h   an agent that spends without learning
+ *   life.h    whether the request in which some work began still lives
+ *   words.h   versions in memory that processes share
  *
  * The core holds no values, calls no Lua and no event loop, and is not thread-safe: one set of
  * these objects belongs to one Lua state. Lua pulls everything: see docs/architecture.md.
@@ -19,7 +21,7 @@
 #include "base/base.h"
 
 /* ffi: begin */
-enum { PERIGEE_CORE_ABI = 5 }; /* changes whenever a declaration in an ffi block changes */
+enum { PERIGEE_CORE_ABI = 6 }; /* changes whenever a declaration in an ffi block changes */
 
 /* perigee_core_abi: the PERIGEE_CORE_ABI this library was built with. */
 int32_t perigee_core_abi(void);
@@ -29,6 +31,10 @@ void perigee_core_fail_at(uint32_t n);
 
 /* perigee_core_random: 32 bits that nobody can guess. */
 uint32_t perigee_core_random(void);
+
+/* perigee_core_states: how many Lua states have entered Perigee in this process and its ancestors;
+ * with `entered`, this is another one. */
+double perigee_core_states(int32_t entered);
 
 /* perigee_core_bool: a static address that stands for a boolean key. */
 const char *perigee_core_bool(int32_t value);

@@ -328,6 +328,7 @@ runtime.on_stop(save_all)
 local function save_at_close()
   local last = attached
   attached = {}
+  context.port = context.port.at_close or context.port
   for self in next, last do
     if self.working then -- it will not go on
       self.working = false

@@ -104,7 +104,7 @@ local function call_loader(batch, keys, records)
 end
 
 -- The second level first; the loader is called with what that leaves, in one or more parts.
-local function run_below(batch, remote)
+local function run_below(batch, below)
   local load_some = batch.loader ~= _M.NONE and function(records)
     local keys, now = {}, context.port.now()
     for i, record in ipairs(records) do keys[i], record.since = record.key, now end
@@ -113,13 +113,13 @@ local function run_below(batch, remote)
     land_all(records, false, err)
     if err == "cancelled" then error(err, 0) end
   end
-  remote:run(batch.records, load_some or nil)
+  below:run(batch.records, load_some or nil)
 end
 
 local function settle(batch)
   local keys = take(batch)
   if #keys == 0 then return end
-  if batch.cache.remote then return run_below(batch, batch.cache.remote) end
+  if batch.cache.below then return run_below(batch, batch.cache.below) end
   call_loader(batch, keys, batch.records)
 end
 
@@ -156,15 +156,17 @@ local function open_batch(cache, loader, window)
     full = false,
     records = false, -- once it has left
     ids = false,     -- of the records, as they were then
+    group = {},      -- inside nginx: the records from the beginning
     abandon = abandon,
   }
 end
 
 -- A new load of a key, in this batch.
-local function add(batch, key, spec)
-  local record = landing.record(batch.cache, key, false, spec, batch.opened)
+local function add(batch, key, spec, behind)
+  local record = landing.record(batch.cache, key, false, spec, batch.opened, behind)
   local s, n = identity(key)
   flight.begin(record, s, n, batch.head and batch.head.id or 0)
+  if context.port.lead then batch.group[#batch.group + 1] = record end
   batch.head = batch.head or record
   local size = C.perigee_batch_add(registry, batch.id, record.id)
   if size == 0 then landing.land(record, batch.opened, false, "perigee: out of memory") end
@@ -176,16 +178,26 @@ local function depart(batch)
   flight.start(batch.head, run, batch)
 end
 
+-- The batch that a key may still go along with. Inside nginx, whoever was to run it may be gone.
+local function open_of(cache, loader)
+  local batch, port = cache.open[loader], context.port
+  local life = batch and batch.head.life or 0
+  if life == 0 or not port.is_over(life) then return batch end
+  cache.open[loader] = nil
+  for _, record in ipairs(batch.group) do landing.lose(record) end
+end
+
 --- Starts a load of a key as part of its loader's open batch, or of a new one.
 -- @tparam table cache the cache
 -- @param key the key
 -- @tparam function loader the batch loader
 -- @tparam table spec options of the call
+-- @tparam[opt] boolean behind whether nobody is to wait for it
 -- @treturn table its record
-function _M.start(cache, key, loader, spec)
-  local batch = cache.open[loader]
+function _M.start(cache, key, loader, spec, behind)
+  local batch = open_of(cache, loader)
   if batch then
-    local record = add(batch, key, spec)
+    local record = add(batch, key, spec, behind)
     if batch.full then
       cache.open[loader] = nil
       context.port.unpark(batch.ticket)
@@ -193,7 +205,7 @@ function _M.start(cache, key, loader, spec)
     return record
   end
   batch = open_batch(cache, loader, cache.batch_window)
-  local record = add(batch, key, spec)
+  local record = add(batch, key, spec, behind)
   if context.port.can_wait() and not batch.full and context.port.name ~= "none" then
     cache.open[loader] = batch
   else
@@ -203,11 +215,18 @@ function _M.start(cache, key, loader, spec)
   return record
 end
 
+-- Options with which loads run side by side also where a caller runs them himself.
+local function aside(spec)
+  return context.port.lead and setmetatable({ aside = true }, { __index = spec }) or spec
+end
+
 -- What get_many does about one key that memory does not answer. Returns its load, or nil.
 local function begin_missing(cache, key, spec, leaving)
-  local record = spec.use_cache ~= false and load.joinable(cache, key)
+  local port = context.port
+  local record = spec.use_cache ~= false and (not port.may_wait or port.may_wait())
+    and load.joinable(cache, key)
   if record then return record, "wait" end
-  if spec.loader then return load.start(cache, key, spec.loader, spec), "load" end
+  if spec.loader then return load.start(cache, key, spec.loader, aside(spec)), "load" end
   local batch = leaving[#leaving]
   if not batch or batch.full then
     batch = open_batch(cache, spec.batch_loader, 0)
@@ -225,8 +244,10 @@ local function from_memory(cache, keys, spec, values, sources)
     if sources[key] == nil then
       local slot, value = MISS, nil
       if spec.use_cache ~= false then slot, value = store:get(key, cache.space) end
-      if slot >= 0 then
-        values[key], sources[key] = value, "memory"
+      local found = slot < 0 and cache.shared and spec.use_cache ~= false
+      if found then found, value = cache.shared:find(cache, key) end
+      if slot >= 0 or found then
+        values[key], sources[key] = value, found and "shared" or "memory"
       else
         if slot <= STALE then C.perigee_store_count(store.handle, cache.space, 0, 1) end
         sources[key] = "miss"
@@ -237,13 +258,25 @@ local function from_memory(cache, keys, spec, values, sources)
   return missing
 end
 
+-- How one key alone is loaded: starter and loader.
+local function alone(spec)
+  if spec.loader or spec.batch_loader == _M.NONE then return load.start, spec.loader end
+  return _M.start, spec.batch_loader
+end
+
 -- Begins a load for each missing key; fills in what may be served stale at once.
 local function begin_all(cache, missing, spec, values, sources)
-  local waiting, leaving = {}, {}
+  local waiting, leaving, port = {}, {}, context.port
+  local starter, loader = alone(spec)
   for i = 1, #missing do
     local key = missing[i]
     local found, value = load.stale_within(cache, key, cache.stale_while_revalidate)
-    local record, source = begin_missing(cache, key, spec, leaving)
+    local record, source
+    if found and port.lead then
+      load.refresh_behind(cache, key, starter, loader, spec)
+    else
+      record, source = begin_missing(cache, key, spec, leaving)
+    end
     if source == "wait" then landing.count(cache, "coalesced", 1) end
     if found then
       load.count_stale(cache)
@@ -253,21 +286,24 @@ local function begin_all(cache, missing, spec, values, sources)
       waiting[#waiting + 1] = record
     end
   end
-  for i = 1, #leaving do depart(leaving[i]) end
+  for i = 1, #leaving do
+    local head = leaving[i].head
+    if i < #leaving and not head.aside and port.lead then head.aside = "thread" end -- side by side
+    depart(leaving[i])
+  end
   return waiting
-end
-
--- How one key alone is loaded: starter and loader.
-local function alone(spec)
-  if spec.loader or spec.batch_loader == _M.NONE then return load.start, spec.loader end
-  return _M.start, spec.batch_loader
 end
 
 -- What a load that was waited for means to the caller.
 local function result_of(cache, record, spec, source, arrived)
   local starter, loader = alone(spec)
+  local port = context.port
+  if port.may_wait and not port.may_wait() and load.is_forbidden(record) then
+    return load.put_off(cache, record.key, starter, loader, spec)
+  end
   local was_for_nobody = record.found == "miss" and loader -- a load of somebody without a loader
-  if not was_for_nobody and not load.is_old_for(record, source, arrived) then
+  if not was_for_nobody and record.found ~= "lost"
+    and not load.is_old_for(record, source, arrived) then
     return load.outcome(record, source, spec.use_cache ~= false)
   end
   return load.through(cache, record.key, nil, starter, loader, spec, arrived)
@@ -304,7 +340,7 @@ end
 function _M.get_many(cache, keys, spec)
   local values, sources = {}, {}
   if cache.restoring then cache.restoring:settle(cache.load_timeout) end
-  if cache.remote and not spec.loader and not spec.batch_loader then
+  if cache.below and not spec.loader and not spec.batch_loader then
     spec = setmetatable({ batch_loader = _M.NONE }, { __index = spec })
   end
   local missing = from_memory(cache, keys, spec, values, sources)

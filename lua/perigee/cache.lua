@@ -15,11 +15,10 @@ local events = require "perigee.events"
 local flight = require "perigee.flight"
 local inspection = require "perigee.inspection"
 local landing = require "perigee.landing"
+local levels = require "perigee.levels"
 local load = require "perigee.load"
-local looking = require "perigee.looking"
 local metrics = require "perigee.metrics"
 local options = require "perigee.options"
-local remote = require "perigee.remote"
 local runtime = require "perigee.runtime"
 local settings = require "perigee.settings"
 local spaces = require "perigee.spaces"
@@ -36,13 +35,14 @@ local SEGMENT_BITS, SEGMENT_MASK = store_face.SEGMENT_BITS, store_face.SEGMENT_M
 local store_get = C.perigee_store_get
 local start, missing = load.start, load.missing
 local lifetime_of, keep = landing.lifetime, landing.keep
-local NEW, GET, SET = settings.NEW, settings.GET, settings.SET
+local NEW, GET, check_set = settings.NEW, settings.GET, settings.check_set
 local look = inspection.look
 
 local _M = {}
 local mt = { __index = _M, __name = "perigee.cache" }
 
 runtime.on_turn(function() return turns.turn(C.perigee_clock_now(runtime.clock)) end)
+runtime.on_turn(load.look_after)
 
 local KEY = kinds.key
 local is_key = KEY[2]
@@ -84,8 +84,12 @@ function _M.new(opts, versions)
     max_batch_size = opts.max_batch_size or 100,
     weigh = opts.weigh,
     copy = opts.copy or false,
-    -- With tiers also `backup`, `remote`, and `restoring`, the backup until it is loaded.
-    spaces = (opts.backup or opts.remote_cache) and spaces.new() or nil,
+    detach = opts.detach or false,
+    leads_aside = opts.detach or opts.load_timeout ~= nil, -- see `perigee.landing`
+    takeover = opts.takeover or 1,
+    -- With tiers also `backup`, `shared`, `remote`, `below` (the upper one of the two), and
+    -- `restoring`, the backup until it is loaded.
+    spaces = levels.are_in(opts) and spaces.new() or nil,
   }, mt)
   self.store = store_face.new({
     name = opts.name,
@@ -99,11 +103,7 @@ function _M.new(opts, versions)
   inspection.reset_counters(self)
   if self.copy then copying.wrap(self, _M) end
   metrics.register(self, 2)
-  if opts.remote_cache then
-    remote.attach(self, opts.remote_cache, opts, 2)
-    looking.wrap(self, _M)
-  end
-  if opts.backup then backup.attach(self, opts.backup, opts.codec or "buffer", 2) end
+  levels.attach(self, _M, opts, 2)
   return self
 end
 
@@ -228,27 +228,17 @@ local function tell(self)
   if self.store.queued > 0 then self.store:tell() end
 end
 
-local function check_set(where, opts)
-  if opts == nil then return nil, nil, true end
-  if type(opts) == "number" then
-    return options.argument(where, "ttl", kinds.duration, opts, 3), nil, true
-  end
-  if type(opts) ~= "table" then
-    options.fail(where, "the last argument", "a ttl (seconds > 0) or a table of options", opts, 3)
-  end
-  options.check(where, opts, SET, 3)
-  return opts.ttl, opts.tags, opts.write_remote ~= false
-end
-
--- Writes an entry here and, if `send`, there; `send` is "more" when others follow at once.
+-- Writes an entry here and, if `send`, there: "more" when others follow at once, "added" when the
+-- shared dictionary has it, false for all workers of this nginx only; nil: here only.
 local function write(self, key, value, ttl, list, send)
   fence(self, key)
   if list and #list > 0 then self.tagged = true else list = nil end
   ttl = ttl or lifetime_of(self, value, false, nil)
   keep(self, key, value, ttl, list, true)
-  if not self.remote or not send then return end
-  if not ttl then return self.remote:delete("", key) end
-  self.remote:set("", key, value, ttl, list, send == "more")
+  local level = send and self.below or self.shared
+  if not level or send == nil or send == "added" then return end
+  if not ttl then return level:delete("", key, not send) end
+  level:set("", key, value, ttl, list, send == "more", not send)
 end
 
 --- Stores a value.
@@ -274,12 +264,17 @@ function _M:add(key, value, opts)
   local ttl, list, send = check_set("cache:add", opts)
   local left = look(self, key)
   if left and left > 0 then return false end
-  if self.remote then
+  if self.below then
     local ok, found, err, source = pcall(missing, self, key, MISS, start, nil, false)
     if not ok and found == "cancelled" then error(found, 0) end
     if ok and err == nil and source ~= "miss" then return false end
     left = look(self, key) -- somebody else may have waited for the same answer
     if left and left > 0 then return false end
+  end
+  ttl = ttl or lifetime_of(self, value, false, nil)
+  if self.shared and ttl then
+    if not self.shared:add(key, value, ttl, list, not send) then return false end
+    send = "added"
   end
   write(self, key, value, ttl, list, send)
   tell(self)
@@ -347,8 +342,8 @@ function _M:delete(key)
     events.emit("invalidate", { cache = self.name or "", key = key })
   end
   tell(self)
-  if not self.remote then return true end
-  return self.remote:delete("", key)
+  if not self.below then return true end
+  return self.below:delete("", key)
 end
 
 --- Forgets everything and resets the metrics.
@@ -363,8 +358,8 @@ function _M:clear()
     events.emit("invalidate", { cache = self.name or "", all = true })
   end
   tell(self)
-  if not self.remote then return true end
-  return self.remote:clear()
+  if not self.below then return true end
+  return self.below:clear()
 end
 
 --- Forgets the entries under one or more tags.
@@ -384,8 +379,8 @@ function _M:invalidate_tags(...)
   end
   if store.on_evict or handlers.evict then store:reclaim() end
   tell(self)
-  if not self.remote then return true end
-  return self.remote:invalidate_tags(list)
+  if not self.below then return true end
+  return self.below:invalidate_tags(list)
 end
 
 --- Gives a live entry a new lifetime.
@@ -427,8 +422,7 @@ end }
 -- calls raise.
 function _M:close()
   local name = self:describe()
-  if self.remote then self.remote:close() end
-  if self.backup then self.backup:close() end
+  levels.close(self)
   self.closed = true
   self.version = self.version + 1
   self.store.on_evict = false

@@ -7,7 +7,8 @@
 -- - `load`: id of the load that the running code works for (`flight.h`), 0 for none;
 -- - `session`: the agent session of the running code, or nil.
 --
--- A new task inherits `load` and `session`; a task finds its own again after each wait.
+-- A new task inherits `load` and `session`; a task finds its own again after each wait. Inside
+-- nginx, where light threads switch without telling, both are looked up by light thread.
 --
 -- Two hooks are set by whoever keeps the loads:
 --
@@ -17,10 +18,14 @@
 
 local function ignore() end
 
-return {
-  port = require("perigee.runtime.none").port,
-  load = 0,
-  session = nil,
-  moves = ignore,
-  abandoned = ignore,
-}
+local _M = { moves = ignore, abandoned = ignore }
+
+if require "perigee.runtime.nginx" then
+  local openresty = require "perigee.runtime.openresty"
+  _M.port = openresty.port
+  openresty.bind(_M)
+else
+  _M.port, _M.load, _M.session = require("perigee.runtime.none").port, 0, nil
+end
+
+return _M

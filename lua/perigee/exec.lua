@@ -4,6 +4,13 @@
 -- @module perigee.exec
 
 local ffi = require "ffi"
+if require "perigee.runtime.nginx" then
+  return function()
+    return nil, "perigee.exec: not inside nginx, whose loop knows no processes of ours; where "
+      .. "nginx is built for it, ngx.pipe runs them"
+  end
+end
+
 local cancel = require "perigee.runtime.cancel"
 local context = require "perigee.context"
 local options = require "perigee.options"

@@ -72,36 +72,48 @@ end
 --   happens
 function _M.listen(cache, share, tell_remote)
   local was_lost, was_open = false, false
+  local function drop(...)
+    if cache.shared and share ~= cache.shared.ears then cache.shared:drop(...) end
+  end
   function share.on_key(space, key)
     tell_remote.noticed()
+    drop("key", space, key)
     forget(cache, space, key)
   end
   function share.on_long_key() -- which one it is was not said
     tell_remote.noticed()
+    drop "all"
     forget_all(cache)
   end
   function share.on_clear()
     tell_remote.noticed()
     tell_remote.cleared()
+    drop "all"
     forget_all(cache)
   end
   function share.on_space(space)
     tell_remote.noticed()
+    drop("space", space)
     forget_space(cache, space)
   end
   function share.on_tag(parts)
     tell_remote.noticed()
+    drop("tag", parts)
     cache.tagged = true
     cache.store:write_tag(parts)
   end
   function share.on_lost()
     was_lost = true
+    drop "all"
     forget_all(cache)
   end
   function share.on_open(has_failed)
     if not was_open then forget_restored(cache) end
     -- What was loaded while nobody could say what had changed may be old.
-    if was_lost or has_failed then forget_all(cache) end
+    if was_lost or has_failed then
+      drop "all"
+      forget_all(cache)
+    end
     was_lost, was_open = false, true
     tell_remote.opened()
   end

@@ -115,7 +115,8 @@ end
 -- read), `backup_unsaved` (that could not be written). With a remote cache: `remote_hits`,
 -- `remote_misses`, `remote_errors` (times that it failed), `remote_writes` (confirmed),
 -- `remote_refused` (entries that could not be read), `remote_unsaved` (values that cannot travel),
--- `remote_notices` (changes by others).
+-- `remote_notices` (changes by others). With a shared dictionary: `shared_hits`, `shared_misses`,
+-- `shared_writes`, `shared_unsaved` (values that cannot be shared), `shared_notices`.
 -- @tparam perigee.cache self the cache
 -- @treturn table numbers by name
 function _M.get_metrics(self)
@@ -127,6 +128,9 @@ function _M.get_metrics(self)
   metrics.bytes = C.perigee_store_bytes(handle)
   if self.backup then
     for name, value in next, self.backup.counters do metrics[name] = value end
+  end
+  if self.shared then
+    for name, value in next, self.shared.counters do metrics[name] = value end
   end
   if self.remote then
     for name, value in next, self.remote.counters do metrics[name] = value end

@@ -10,9 +10,16 @@
 --     outdated                   tags of its result, one of which was written while it ran
 --     in_place                   whether it runs in plain code, on the stack of whoever began it
 --     shared                     whether anybody but the caller that began it may hold the record
---     found                      "remote": a lower level had it; "miss": nobody had, and no loader
+--     aside                      inside nginx: false if its caller runs it, "behind" if it runs in
+--                                a timer, "thread" if in a light thread of his
+--     life                       inside nginx: of the request that it runs in, 0 for none yet
+--     thread                     inside nginx: that light thread
+--     found                      the level that had it; "miss": nobody had, and no loader; "lost":
+--                                it was cut off with its request
 --     is_fresh                   whether no level may be asked
 --     seen, token, session       what `perigee.remote` read before, its lease, and whose load it is
+--     lease, at, hash, fence, wide, stamp   what `perigee.sharing` has: its lease, the key's place
+--                                and hash, and what a fill compares
 -- @module perigee.landing
 
 local context = require "perigee.context"
@@ -25,14 +32,18 @@ local tags_face = require "perigee.tags"
 
 local handlers = events.handlers
 
-local type = type
+-- A load and all that it calls is compiled as one trace, if it needs no more than 500 constants: so
+-- what is called on the way are locals, here and in `perigee.load` and `perigee.flight`.
+local type, pcall, min, huge = type, pcall, math.min, math.huge
+local land_flight = flight.land
+local first = returns.first
 
 local _M = {}
 
 -- How long a value is kept: seconds, or false for not at all.
 local function lifetime(cache, value, spec, hint_ttl)
   local asked = spec and spec.ttl or cache.default_ttl
-  if returns.first(value) ~= nil then return hint_ttl or asked end
+  if first(value) ~= nil then return hint_ttl or asked end
   local neg = cache.neg_ttl
   if spec and spec.neg_ttl ~= nil then neg = spec.neg_ttl end
   if neg == false then return false end
@@ -64,11 +75,12 @@ _M.weight_of = weight_of
 -- @tparam number|false ttl seconds, or false: only forget what is there
 -- @tparam table|nil list tags of the entry
 -- @tparam boolean used whether it counts as a use of the entry that is there
-function _M.keep(cache, key, value, ttl, list, used)
+local function keep(cache, key, value, ttl, list, used)
   if not ttl then return cache.store:delete(key, cache.space) end
   cache.store:put(cache.space, key, value, ttl * 1000, weight_of(cache, key, value), list, used)
   if cache.backup then cache.backup:wrote() end
 end
+_M.keep = keep
 
 --- Adds to a counter of a cache, and of the whole that it is a part of.
 -- @tparam table cache the cache
@@ -124,13 +136,13 @@ local function all_tags(spec, learned)
 end
 
 -- Stores the value of a load that succeeded, or says why not.
-local function store_result(record, keep, ttl, list)
+local function store_result(record, may_keep, ttl, list)
   local cache, store = record.cache, record.cache.store
   if list and not store:may_keep(list, record.began) then
-    keep, record.outdated = false, list
+    may_keep, record.outdated = false, list
   end
-  if keep and not cache.closed then
-    _M.keep(cache, record.key, record.value, ttl, list, false)
+  if may_keep and not cache.closed then
+    keep(cache, record.key, record.value, ttl, list, false)
   elseif ttl and (store.on_evict or handlers.evict) then
     store:left(record.key, record.value, "rejected")
   end
@@ -141,14 +153,32 @@ end
 -- @param value the value
 -- @tparam number left seconds
 -- @tparam table|nil tags its tags
-function _M.land_found(record, value, left, tags)
+-- @tparam string level `"remote"` or `"shared"`
+function _M.land_found(record, value, left, tags, level)
   if record.done then return end
   local cache = record.cache
-  record.ok, record.value, record.err, record.found = true, value, nil, "remote"
+  record.ok, record.value, record.err, record.found = true, value, nil, level
   if tags then cache.tagged = true end
-  local settled, why = pcall(store_result, record, flight.land(record, true), left, tags)
+  local may_keep = land_flight(record, true)
+  local settled, why = pcall(store_result, record, may_keep, left, tags)
   if not settled then record.ok, record.value = false, why end
+  if cache.shared then cache.shared:landed(record, may_keep and not record.outdated, left, tags) end
   if cache.store.queued > 0 then cache.store:tell() end
+end
+
+-- What it holds of other processes' patience.
+local function release(record)
+  if record.token or record.lease then record.cache.below:release(record) end
+end
+
+--- Ends a load that was cut off with the request that it ran in: whoever waits looks again.
+-- @tparam table record the load
+function _M.lose(record)
+  if record.done then return end
+  record.ok, record.value, record.err = true, nil, nil
+  record.found, record.shared = "lost", true
+  land_flight(record, false)
+  release(record)
 end
 
 --- Ends a load that had no loader: no level has the key.
@@ -156,7 +186,7 @@ end
 function _M.land_absent(record)
   if record.done then return end
   record.ok, record.value, record.err, record.found = true, nil, nil, "miss"
-  flight.land(record, false)
+  land_flight(record, false)
 end
 
 local function settle(record, hints)
@@ -166,11 +196,14 @@ local function settle(record, hints)
   local ttl = wanted and lifetime(cache, record.value, record.spec, hint_ttl)
   local value = cache.copy and copying.copy(record.value)
   if value then record.value = value end
-  local keep = flight.land(record, true)
+  if cache.shared then cache.shared:look() end
+  local may_keep = land_flight(record, true)
   local list = all_tags(record.spec, learned)
   if list and #list > 0 then cache.tagged = true end
-  store_result(record, keep, ttl, list)
-  if record.seen then cache.remote:after_load(record, keep and not record.outdated, ttl, list) end
+  store_result(record, may_keep, ttl, list)
+  if cache.below then
+    cache.below:after_load(record, may_keep and not record.outdated, ttl, list)
+  end
 end
 
 --- Ends a load with what its loader gave.
@@ -180,11 +213,8 @@ end
 -- @param value as returned
 -- @param err as returned
 -- @param hints as returned
-function _M.land(record, now, ok, value, err, hints)
-  if record.done then -- it took too long, and its callers have gone
-    if record.token then record.cache.remote:release(record) end
-    return
-  end
+local function land(record, now, ok, value, err, hints)
+  if record.done then return release(record) end -- it took too long, and its callers have gone
   local cache = record.cache
   local seconds = now - record.since
   if seconds >= cache.load_timeout then ok, value, err = true, nil, "timeout" end
@@ -199,20 +229,22 @@ function _M.land(record, now, ok, value, err, hints)
     end
   end
   if failed then count(cache, "load_errors", 1) end
-  if not record.done then flight.land(record, false) end
-  if record.token then cache.remote:release(record) end
+  if not record.done then land_flight(record, false) end
+  if cache.below then release(record) end
   if handlers.load or handlers.load_error then tell_landed(record, failed, seconds) end
   if cache.store.queued > 0 then cache.store:tell() end
 end
 
+_M.land = land
+
 local function land_now(record, ...)
-  _M.land(record, context.port.now(), ...)
+  land(record, context.port.now(), ...)
 end
 
 --- Calls the loader of a load, and lands it.
 -- @tparam table record the load
 function _M.call(record)
-  if record.cache.remote then record.since = context.port.now() end -- asking it was no loading
+  if record.cache.below then record.since = context.port.now() end -- asking it was no loading
   land_now(record, pcall(record.loader, record.key))
 end
 
@@ -224,7 +256,7 @@ end
 -- @param value as for `land`
 -- @param err as for `land`
 function _M.land_if(record, id, now, ok, value, err)
-  if record.id == id then _M.land(record, now, ok, value, err) end
+  if record.id == id then land(record, now, ok, value, err) end
 end
 
 --- Ends a load with what went wrong.
@@ -246,18 +278,23 @@ local function new_record()
     id = 0, outer = 0, cache = false, key = false, loader = false, spec = false, began = 0,
     since = 0, done = false, ok = false, value = nil, err = nil, outdated = false,
     in_place = false, shared = false, abandon = abandon,
+    aside = false, life = 0, thread = false,
     found = false, is_fresh = false, seen = false, token = false, session = nil,
+    lease = false, at = false, hash = 0, fence = 0, wide = 0, stamp = 0,
   }
 end
 
 --- Nobody but its own caller ever held this record: another load may have it.
 -- @tparam table record a load that is done
 function _M.reuse(record)
+  if record.cache.below then
+    record.seen, record.token, record.session = false, false, nil
+    record.lease, record.at = false, false
+  end
   record.id, record.cache, record.key, record.loader, record.spec = 0, false, false, false, false
   record.value, record.err, record.outdated = nil, nil, false
   record.done, record.ok = false, false
   record.found, record.is_fresh = false, false
-  record.seen, record.token, record.session = false, false, nil
   if spare_count == SPARE_MAX then return end
   spare_count = spare_count + 1
   spare[spare_count] = record
@@ -270,20 +307,38 @@ local function take_spare()
   return record
 end
 
+-- Where a load runs, where callers run loads: a caller who may have to leave early needs a light
+-- thread for it.
+local function place_of(cache, spec, behind)
+  if behind then return "behind" end
+  if not context.port.may_wait() then return false end
+  local detach = cache.detach
+  if spec and spec.detach ~= nil then detach = spec.detach end
+  if detach then return "behind" end
+  local patience = min(cache.load_timeout, spec and spec.timeout or huge)
+  return (patience < huge or spec and spec.aside) and "thread" or false
+end
+
 --- A new record; the load begins when `flight.begin` has it.
 -- @tparam table cache the cache
 -- @param key the key
 -- @tparam function|nil loader its loader
 -- @tparam table|false spec options of the call
 -- @tparam number since when it begins, by the port's time
+-- @tparam boolean|nil behind whether it is to run behind the callers' backs
 -- @treturn table the record
-function _M.record(cache, key, loader, spec, since)
+function _M.record(cache, key, loader, spec, since, behind)
   local record = spare_count > 0 and take_spare() or new_record()
   record.cache, record.key, record.loader, record.spec = cache, key, loader, spec
   record.began = cache.tagged and cache.store:tag_version() or 0
   record.since = since
-  record.in_place = context.port.name == "none"
   record.is_fresh = spec and spec.use_cache == false
+  if context.port.lead then
+    record.in_place = true
+    record.aside = (behind or spec or cache.leads_aside) and place_of(cache, spec, behind)
+  else
+    record.in_place = context.port.name == "none"
+  end
   return record
 end
 

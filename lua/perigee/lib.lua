@@ -38,6 +38,16 @@ function _M.foreign(declarations, names)
   end
 end
 
+--- What the program around us exports.
+-- @tparam string declarations in C, as `ffi.cdef` takes them
+-- @tparam string name one of the declared symbols
+-- @treturn cdata|nil the namespace; nil: the program has no such symbol
+function _M.host(declarations, name)
+  local declared = pcall(ffi.cdef, declarations)
+  local found = declared and pcall(function() return ffi.C[name] end)
+  return found and ffi.C or nil
+end
+
 setmetatable(_M, {
   __index = function(self, name)
     local C = load_library(name)

@@ -12,6 +12,9 @@ local store_face = require "perigee.store"
 
 local identity, STALE = store_face.identity, store_face.STALE
 local count, land, reuse = landing.count, landing.land, landing.reuse
+local begin, start_flight = flight.begin, flight.start
+local new_record, call = landing.record, landing.call
+local error = error
 
 local _M = {}
 
@@ -19,6 +22,34 @@ local _M = {}
 -- @tparam table record the load
 function _M.give_up(record)
   land(record, context.port.now(), true, nil, "timeout")
+  if record.aside == "thread" and record.loader and record.thread then -- not a whole batch
+    context.port.kill(record.thread, record.life)
+  end
+end
+
+-- Whether the request that ran a load has ended before it, or no timer can be had to run it.
+local function is_lost(record)
+  local port = context.port
+  if not port.is_over or record.done then return false end
+  if record.life ~= 0 then return port.is_over(record.life) end
+  return record.aside == "behind" and port.now() - record.since > record.cache.takeover
+    and port.is_stuck()
+end
+
+local losses = 0 -- as of the last look
+
+--- Looks, now and then, whether requests have ended before their loads.
+function _M.look_after()
+  if not context.port.is_over or C.perigee_life_losses() == losses then return end
+  losses = C.perigee_life_losses()
+  _M.lose_lost()
+end
+
+--- Gives up those of all loads whose request has ended; whoever waits for one takes over.
+function _M.lose_lost()
+  flight.each(function(record)
+    if is_lost(record) then landing.lose(record) end
+  end)
 end
 
 -- Plain code can wait for plain code in vain only: a load that was begun further up this stack goes
@@ -34,11 +65,15 @@ end
 -- @tparam table cache the cache
 -- @param key the key
 -- @treturn table|nil its record
-function _M.joinable(cache, key)
+local function joinable(cache, key)
   if cache.loading == 0 then return nil end
   local s, n = identity(key)
   local record = flight.find(cache.number, s, n, cache.version)
   if not record or is_out_of_reach(record) then return nil end
+  if is_lost(record) then
+    landing.lose(record)
+    return nil
+  end
   if context.port.now() - record.since >= cache.load_timeout then
     _M.give_up(record)
     return nil
@@ -51,18 +86,20 @@ function _M.joinable(cache, key)
   record.shared = true
   return record
 end
+_M.joinable = joinable
 
 --- Starts a load of its own for a key.
 -- @tparam table cache the cache
 -- @param key the key
 -- @tparam function loader its loader
 -- @tparam table|false spec options of the call
+-- @tparam[opt] boolean behind whether nobody is to wait for it
 -- @treturn table its record, which may be done already
-function _M.start(cache, key, loader, spec)
-  local record = landing.record(cache, key, loader, spec, context.port.now())
+function _M.start(cache, key, loader, spec, behind)
+  local record = new_record(cache, key, loader, spec, context.port.now(), behind)
   local s, n = identity(key)
-  flight.begin(record, s, n, 0)
-  if cache.remote then cache.remote:start(record) else flight.start(record, landing.call) end
+  begin(record, s, n, 0)
+  if cache.below then cache.below:start(record) else start_flight(record, call) end
   return record
 end
 
@@ -88,18 +125,21 @@ local function count_stale(cache)
 end
 _M.count_stale = count_stale
 
+-- Nobody else has a load's record, if its own caller got the result so.
+local REUSABLE = { load = true, remote = true, shared = true }
+
 --- What a load's result means to one caller, as `cache:get` returns it.
 -- @tparam table record a load that is done
 -- @tparam string source `"load"` or `"wait"`
 -- @tparam boolean counted whether the caller was counted as a miss
 -- @return value, err, source
 -- @raise what the loader raised
-function _M.outcome(record, source, counted)
+local function outcome(record, source, counted)
   local failed = not record.ok or record.value == nil and record.err ~= nil
   if not failed then
     local value, err = record.value, record.err
     if record.found and (source == "load" or record.found == "miss") then source = record.found end
-    if not record.shared and (source == "load" or source == "remote") then reuse(record) end
+    if not record.shared and REUSABLE[source] then reuse(record) end
     return value, err, source
   end
   if counted then
@@ -112,6 +152,20 @@ function _M.outcome(record, source, counted)
   if not record.ok then error(record.value, 0) end
   return nil, record.err, source
 end
+_M.outcome = outcome
+
+-- Waits, and looks now and then whether the request still lives that runs the load.
+local function wait_and_look(record, seconds)
+  local now = context.port.now()
+  local deadline = now + seconds
+  while now < deadline do
+    if flight.wait(record, math.min(deadline - now, record.cache.takeover)) then return true end
+    if is_lost(record) then landing.lose(record) end
+    if record.done then return true end
+    now = context.port.now()
+  end
+  return false
+end
 
 --- Waits for a load as long as the caller's patience and `load_timeout` allow.
 -- @tparam table record the load
@@ -122,7 +176,8 @@ function _M.wait(record, patience)
   if limit < math.huge then
     limit = limit - (context.port.now() - record.since)
   end
-  if flight.wait(record, math.min(limit, patience)) then return true end
+  local wait = context.port.is_over and wait_and_look or flight.wait
+  if wait(record, math.min(limit, patience)) then return true end
   if limit <= patience then _M.give_up(record) end
   return record.done
 end
@@ -133,9 +188,74 @@ end
 -- @tparam string source `"wait"` for one who joined it
 -- @tparam number arrived version of the cache's tags when he came
 -- @treturn boolean
-function _M.is_old_for(record, source, arrived)
+local function is_old_for(record, source, arrived)
   return record.outdated and source == "wait" and record.began < arrived
 end
+_M.is_old_for = is_old_for
+
+--- Starts a refresh that nobody waits for, unless one runs.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam function starter as for `through`
+-- @tparam function loader its loader
+-- @tparam table|false spec options of the call
+-- @treturn table|nil its record
+local function refresh_behind(cache, key, starter, loader, spec)
+  if _M.joinable(cache, key) then return nil end
+  return starter(cache, key, loader, spec, true)
+end
+_M.refresh_behind = refresh_behind
+
+-- What a loader that waits raises where nothing can: of ngx_lua, of LuaJIT, of Perigee.
+local FORBIDDEN = { "API disabled in the ", "no request found", "attempt to yield ",
+  "cannot wait here: " }
+
+local function is_forbidden(record)
+  local err = record.value
+  if record.ok and err == nil then err = record.err end -- of a load within it
+  if not record.done or record.ok and record.value ~= nil or type(err) ~= "string" then
+    return false
+  end
+  for i = 1, #FORBIDDEN do
+    if err:find(FORBIDDEN[i], 1, true) then return true end
+  end
+  return false
+end
+
+-- A phase of nginx in which nothing can wait, not even for a load that runs: an old value; or a
+-- loader that does not wait; or why not, and a refresh that the next caller finds done.
+local function at_once(cache, key, record, starter, loader, spec)
+  local own = flight.running_for(cache, key)
+  if own then flight.raise_cycle(own) end
+  local grace = math.max(cache.stale_while_revalidate, cache.stale_if_error)
+  local found, value = false, nil
+  if not record then found, value = stale_within(cache, key, grace) end
+  if found then
+    if loader then refresh_behind(cache, key, starter, loader, spec) end
+    count_stale(cache)
+    return value, nil, "stale"
+  end
+  record = record or starter(cache, key, loader, spec)
+  if record.done and not is_forbidden(record) then return outcome(record, "load", false) end
+  return _M.put_off(cache, key, starter, loader, spec)
+end
+
+--- What a load comes to whose loader would have to wait where nothing can: it is tried again behind
+-- the caller's back.
+-- @tparam table cache the cache
+-- @param key the key
+-- @tparam function starter as for `through`
+-- @tparam function loader its loader
+-- @tparam table|false spec options of the call
+-- @treturn nil
+-- @treturn string why not
+-- @treturn string source
+function _M.put_off(cache, key, starter, loader, spec)
+  local _, why = context.port.can_wait()
+  refresh_behind(cache, key, starter, loader, spec)
+  return nil, why, "load"
+end
+_M.is_forbidden = is_forbidden
 
 --- Gets a value from the running load of a key, or from a new one.
 -- @tparam table cache the cache
@@ -150,7 +270,10 @@ function _M.through(cache, key, record, starter, loader, spec, arrived)
   arrived = arrived or cache.tagged and cache.store:tag_version() or 0
   local counted = record == nil
   local source = "load"
-  record = record or _M.joinable(cache, key)
+  if context.port.may_wait and not context.port.may_wait() then
+    return at_once(cache, key, record, starter, loader, spec)
+  end
+  record = record or joinable(cache, key)
   if not record then
     record = starter(cache, key, loader, spec)
   elseif counted then
@@ -160,20 +283,13 @@ function _M.through(cache, key, record, starter, loader, spec, arrived)
   if not record.done and not _M.wait(record, spec and spec.timeout or math.huge) then
     return nil, "timeout", source
   end
-  if record.found == "miss" and loader then -- it was for somebody without a loader
+  if record.found == "lost" or record.found == "miss" and loader -- it was for somebody without one
+    or is_old_for(record, source, arrived) then -- the next one begins later than he came
     return _M.through(cache, key, nil, starter, loader, spec, arrived)
   end
-  if _M.is_old_for(record, source, arrived) then -- the next one begins later than he came
-    return _M.through(cache, key, nil, starter, loader, spec, arrived)
-  end
-  return _M.outcome(record, source, counted)
+  return outcome(record, source, counted)
 end
-
--- Starts a refresh that nobody waits for, unless one runs.
-local function refresh_behind(cache, key, starter, loader, spec)
-  if _M.joinable(cache, key) then return nil end
-  return starter(cache, key, loader, spec)
-end
+local through = _M.through
 
 --- Answers a caller who found an expired value that is still kept.
 -- @tparam table cache the cache
@@ -213,6 +329,13 @@ end
 -- @tparam table|false spec options of the call
 -- @return value, err, source
 function _M.missing(cache, key, slot, starter, loader, spec)
+  if cache.shared then
+    local found, value = cache.shared:find(cache, key)
+    if found then
+      if slot <= STALE then C.perigee_store_count(cache.store.handle, cache.space, 0, 1) end
+      return value, nil, "shared"
+    end
+  end
   if slot <= STALE then
     if loader then return _M.stale(cache, key, starter, loader, spec) end
     C.perigee_store_count(cache.store.handle, cache.space, 0, 1)
@@ -221,10 +344,10 @@ function _M.missing(cache, key, slot, starter, loader, spec)
     if found then return value, nil, "memory" end
   end
   if not loader then
-    if not cache.remote then return nil, nil, "miss" end
+    if not cache.below then return nil, nil, "miss" end
     return _M.through(cache, key, nil, _M.start, nil, spec)
   end
-  return _M.through(cache, key, nil, starter, loader, spec)
+  return through(cache, key, nil, starter, loader, spec)
 end
 
 local FRESH = { use_cache = false }

@@ -1,13 +1,19 @@
 -- SPDX-License-Identifier: MIT
---- What Perigee has to say without being asked: one line each, to standard error.
+--- What Perigee has to say without being asked: one line each, to standard error; inside nginx, to
+-- its error log.
 -- @module perigee.log
 
+local ngx = require "perigee.runtime.nginx"
+
 local _M = {}
+
+local LEVELS = ngx and { warn = ngx.WARN, error = ngx.ERR }
 
 --- Where lines go. Replace it to send them elsewhere.
 -- @tparam string level `"warn"` or `"error"`
 -- @tparam string text the line, without prefix
 function _M.sink(level, text)
+  if ngx then return ngx.log(LEVELS[level], "perigee: ", text) end
   io.stderr:write("perigee: ", level, ": ", text, "\n")
 end
 

@@ -241,7 +241,7 @@ local function wrap(where, opts, cache, ttl, fn)
   else
     call = call_with_any(inside.part, fn, inside.key_of)
   end
-  if cache.remote then call = looking.first(cache.remote, call, by_count and count) end
+  if cache.below then call = looking.first(cache.below, call, by_count and count) end
   return setmetatable({ cache = cache, fn = fn, call = call, [INSIDE] = inside,
     [SIGNATURE] = inside }, {
     __index = methods,

@@ -32,7 +32,7 @@ end
 
 local function add_up(sum, metrics)
   for field, value in pairs(metrics) do sum[field] = (sum[field] or 0) + value end
-  local asked = sum.hits + sum.misses
+  local asked = (sum.hits or 0) + (sum.misses or 0)
   sum.hit_rate = asked > 0 and sum.hits / asked or 0
   return sum
 end
@@ -44,6 +44,21 @@ function _M.all()
   for cache in pairs(caches) do
     local name = cache.name or ""
     by_name[name] = add_up(by_name[name] or {}, cache:get_metrics())
+  end
+  return by_name
+end
+
+--- What other workers of the same nginx have told: a list of tables as `all` returns.
+_M.others = function() return {} end
+
+--- The same as `all`, and what other workers of the same nginx have told is added.
+-- @treturn table by cache name
+function _M.summed()
+  local by_name = _M.all()
+  for _, told in ipairs(_M.others()) do
+    for name, counters in pairs(told) do
+      by_name[name] = add_up(by_name[name] or {}, counters)
+    end
   end
   return by_name
 end
@@ -72,6 +87,12 @@ local FAMILIES = {
   { "backup_refused", "perigee_backup_refused_total", "counter",
     "Entries of the backup that could not be read." },
   { "backup_unsaved", "perigee_backup_unsaved_total", "counter", "Values that cannot be saved." },
+  { "shared_hits", "perigee_shared_hits_total", "counter",
+    "Misses that the shared dictionary answered." },
+  { "shared_misses", "perigee_shared_misses_total", "counter", "Misses that it did not." },
+  { "shared_writes", "perigee_shared_writes_total", "counter", "Entries written to it." },
+  { "shared_unsaved", "perigee_shared_unsaved_total", "counter", "Values that cannot be shared." },
+  { "shared_notices", "perigee_shared_notices_total", "counter", "Changes by other workers." },
   { "remote_hits", "perigee_remote_hits_total", "counter",
     "Misses that the remote cache answered." },
   { "remote_misses", "perigee_remote_misses_total", "counter", "Misses that it did not." },
@@ -92,10 +113,11 @@ local function sorted_names(by_name)
   return list
 end
 
---- The metrics of every cache in Prometheus' text format, version 0.0.4.
+--- The metrics of every cache in Prometheus' text format, version 0.0.4; inside nginx summed over
+-- the workers.
 -- @treturn string
 function _M.prometheus()
-  local by_name = _M.all()
+  local by_name = _M.summed()
   local list, lines = sorted_names(by_name), {}
   for _, family in ipairs(FAMILIES) do
     local field, metric, kind, help = unpack(family)

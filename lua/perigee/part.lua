@@ -116,8 +116,8 @@ function _M.delete(part, key)
     events.emit("invalidate", { cache = part.name or "", key = key })
   end
   tell(part)
-  if not part.remote then return true end
-  return part.remote:delete(part.kept_as, key)
+  if not part.below then return true end
+  return part.below:delete(part.kept_as, key)
 end
 
 --- Forgets the part's entries and resets its counters.
@@ -132,8 +132,8 @@ function _M.clear(part)
   if handlers.invalidate then
     events.emit("invalidate", { cache = part.name or "", all = true })
   end
-  if not part.remote then return true end
-  return part.remote:clear(part.kept_as)
+  if not part.below then return true end
+  return part.below:clear(part.kept_as)
 end
 
 --- What the part has done: as `cache:get_metrics`, without `weight`, `invalidated` and `bytes`,

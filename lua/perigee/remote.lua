@@ -90,6 +90,7 @@ function _M:set(space, key, value, ttl, tags, more)
   local cache = self.cache
   local began = tags and #tags > 0 and cache.store:tag_version()
   local clears = self.clears
+  context.port.now() -- inside nginx: a worker takes up what was begun before the workers were
   self.writes:push({
     kind = "set", space = space, key = key, value = value, tags = tags,
     deadline = deadline_of(ttl),
@@ -142,6 +143,7 @@ end
 --- The same for a load.
 -- @tparam table record the load that it was for
 function _M:release(record)
+  if not record.token then return end
   self:give_back(space_name(self, record), record.key, record.token)
   record.token = false
 end
@@ -153,7 +155,7 @@ end
 -- @tparam number|false ttl seconds
 -- @tparam table|nil tags its tags
 function _M:after_load(record, keep, ttl, tags)
-  if not keep or not ttl then return end
+  if not record.seen or not keep or not ttl then return end
   local cache, began, clears = record.cache, record.began, self.clears
   tags = tags and #tags > 0 and tags or nil
   self.writes:push {
@@ -189,8 +191,14 @@ function _M:learn(record, trip, i)
   end
   count(self, "remote_hits")
   if record.token then self:release(record) end
-  landing.land_found(record, trip.values[i], trip.lefts[i], own_tags or nil)
+  landing.land_found(record, trip.values[i], trip.lefts[i], own_tags or nil, "remote")
   return true
+end
+
+-- Whether nothing can be asked just here, which says nothing about the server.
+local function is_barred(self)
+  local port = context.port
+  return self.share.client and port.name == "openresty" and not port.can_wait()
 end
 
 --- Asks for some loads.
@@ -212,7 +220,7 @@ function _M:ask(records, how)
     if trip.tokens[i] then self:give_back(trip.spaces[i], trip.keys[i], trip.tokens[i]) end
   end
   if not called and ok == "cancelled" then error(ok, 0) end
-  note_error(self, tostring(called and err or ok))
+  if not is_barred(self) then note_error(self, tostring(called and err or ok)) end
 end
 
 --- Whether writes of our own are on their way that some loads have to wait for: they could take up
@@ -380,19 +388,20 @@ function _M.attach(cache, backend, opts, level)
         .. "and stays in memory only: %s"):format(tostring(key), why))
     end,
   })
-  self.gathering = share.send and gathering_face.new(self) or false
+  self.gathering = share.gathers and gathering_face.new(self) or false
   hearing.listen(cache, share, {
     noticed = function() count(self, "remote_notices") end,
     cleared = function() self.clears = self.clears + 1 end,
     opened = function() self.writes:settle() end,
   })
-  cache.remote = self
+  cache.remote, cache.below = self, self
   attached[self] = true
 end
 
 --- Takes in what others have changed, where no loop turns.
 function _M:look()
-  if context.port.name == "none" and self.share.client then self.share.client:peek() end
+  local client = self.share.client
+  if client and (client.deaf or context.port.name == "none") then self.share:peek() end
 end
 
 --- Ends it.

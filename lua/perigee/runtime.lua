@@ -5,7 +5,8 @@
 -- A **port** is a table of functions, the same for every event loop; `context.port` is the one
 -- in force:
 --
--- - `name`: `"libev"`, `"none"` (plain code: waiting blocks), `"virtual"` (`perigee.testing`);
+-- - `name`: `"libev"`, `"openresty"` (inside nginx), `"none"` (plain code: waiting blocks),
+--   `"virtual"` (`perigee.testing`);
 -- - `now()`: monotonic seconds, of this turn of the loop;
 -- - `can_wait()` -> a ticket (a positive number) for the caller's next park, or nil and why not;
 -- - `park(ticket [, timeout])` -> true when the ticket was unparked (also before the park) or is
@@ -15,7 +16,9 @@
 -- - `unpark(ticket)`: wakes it in the next turn; a stale ticket is ignored;
 -- - `spawn(fn, a, b)`: starts internal work at once, which runs until it first waits. It
 --   belongs to the outermost run, inherits `context.load` and `context.session`, and should
---   not raise. In plain code it runs in place.
+--   not raise. In plain code it runs in place; inside nginx in a timer, soon.
+--
+-- Where callers run loads themselves (inside nginx), it has more: `perigee.runtime.openresty`.
 -- @module perigee.runtime
 
 local context = require "perigee.context"
@@ -23,13 +26,13 @@ local hooks = require "perigee.runtime.hooks"
 
 local _M = {}
 
-local KNOWN = { libev = true, none = true, virtual = true }
+local KNOWN = { libev = true, none = true, virtual = true, openresty = true }
 
 --- The clock of everything that expires (`perigee_clock`).
 _M.clock = require "perigee.runtime.clock"
 
 --- The name of the runtime in force.
--- @treturn string `"libev"`, `"none"` or `"virtual"`
+-- @treturn string `"libev"`, `"openresty"`, `"none"` or `"virtual"`
 function _M.name()
   return context.port.name
 end

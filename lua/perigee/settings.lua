@@ -7,6 +7,7 @@ local backup = require "perigee.backup"
 local codec = require "perigee.codec"
 local options = require "perigee.options"
 local remote = require "perigee.remote"
+local sharing = require "perigee.sharing"
 local tags = require "perigee.tags"
 
 local kinds = options.kinds
@@ -33,6 +34,9 @@ _M.NEW = {
   backup = backup.KIND,
   remote_cache = remote.KIND,
   single_load = kinds.duration,
+  shared = sharing.KIND,
+  detach = kinds.boolean,
+  takeover = kinds.duration,
   codec = codec.KIND,
 }
 
@@ -47,7 +51,8 @@ function _M.check_together(opts, level)
   if opts.single_load and not opts.remote_cache then
     error("perigee.new: option \"single_load\" goes with option \"remote_cache\"", level + 1)
   end
-  for _, tier in ipairs { "backup", "remote_cache" } do
+  if opts.shared then sharing.check("perigee.new", opts.shared, level + 1) end
+  for _, tier in ipairs { "backup", "remote_cache", "shared" } do
     if opts[tier] and not opts.name then
       error(("perigee.new: option %q needs option \"name\": the entries are kept under it")
         :format(tier), level + 1)
@@ -64,9 +69,28 @@ _M.GET = {
   tags = tags.LIST,
   timeout = kinds.duration,
   use_cache = kinds.boolean,
+  detach = kinds.boolean,
 }
 
 --- Options of `cache:set` and its kin.
 _M.SET = { ttl = kinds.duration, tags = tags.LIST, write_remote = kinds.boolean }
+
+--- Takes the last argument of `cache:set` and its kin apart.
+-- @tparam string where the method, whose caller an error points at
+-- @param opts as it came
+-- @treturn number|nil ttl
+-- @treturn table|nil tags
+-- @treturn boolean whether the remote cache is written, too
+function _M.check_set(where, opts)
+  if opts == nil then return nil, nil, true end
+  if type(opts) == "number" then
+    return options.argument(where, "ttl", kinds.duration, opts, 3), nil, true
+  end
+  if type(opts) ~= "table" then
+    options.fail(where, "the last argument", "a ttl (seconds > 0) or a table of options", opts, 3)
+  end
+  options.check(where, opts, _M.SET, 3)
+  return opts.ttl, opts.tags, opts.write_remote ~= false
+end
 
 return _M

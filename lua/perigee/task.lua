@@ -8,6 +8,8 @@
 -- `shield`.
 -- @module perigee.task
 
+if require "perigee.runtime.nginx" then return require "perigee.light" end
+
 local cancel = require "perigee.runtime.cancel"
 local context = require "perigee.context"
 local failures = require "perigee.runtime.failures"

@@ -2,6 +2,7 @@
 --- Filling a cache before it is asked.
 -- @module perigee.warmup
 
+local context = require "perigee.context"
 local options = require "perigee.options"
 local task = require "perigee.task"
 
@@ -50,7 +51,11 @@ function _M.run(cache, loaders, opts)
       load_one(cache, keys[at], loaders[keys[at]], errors)
     end
   end
-  local workers = {}
+  local port, workers = context.port, {}
+  if port.may_wait and not port.may_wait() then -- one after the other, in this phase of nginx
+    work()
+    return next(errors) == nil or nil, next(errors) ~= nil and errors or nil
+  end
   for i = 1, opts.concurrency or 16 do workers[i] = work end
   task.gather(workers)
   if next(errors) == nil then return true end

@@ -14,6 +14,7 @@ local looking = require "perigee.looking"
 local options = require "perigee.options"
 local paths = require "perigee.agent.paths"
 local remote = require "perigee.remote"
+local sharing = require "perigee.sharing"
 local tags = require "perigee.tags"
 local tool_face = require "perigee.agent.tool"
 local writes = require "perigee.agent.writes"
@@ -38,7 +39,8 @@ end }
 local CACHE = { resource = paths.RESOURCE, scope = SCOPE,
   kind = options.one_of { "read", "poll", "exec" }, ttl = kinds.duration, name = kinds.name,
   maxsize = kinds.bound, skip_args = kinds.bound, key_fn = kinds.callable, tags = paths.TAGS,
-  backup = backup.KIND, remote_cache = remote.KIND, neg_errors = NEG_ERRORS,
+  backup = backup.KIND, remote_cache = remote.KIND, shared = sharing.KIND,
+  neg_errors = NEG_ERRORS,
   classify = kinds.callable, loop_key = kinds.callable, result_key = kinds.callable }
 
 -- What both need: the resource.
@@ -48,8 +50,15 @@ local function check_options(where, opts, specs)
   options.argument(where, "option \"resource\"", paths.RESOURCE, opts.resource, 3)
 end
 
+local TIERS = { "backup", "remote_cache", "shared" }
+
+local function has_tiers(opts)
+  return opts.backup ~= nil or opts.remote_cache ~= nil or opts.shared ~= nil
+end
+
 local function check_tiers(opts)
-  for _, tier in ipairs { "backup", "remote_cache" } do
+  if opts.shared then sharing.check("agent.cache", opts.shared, 3) end
+  for _, tier in ipairs(TIERS) do
     if opts[tier] and opts.scope == "session" then
       error(("agent.cache: option %q goes with scope \"global\": the copies of a session vanish "
         .. "with it"):format(tier), 3)
@@ -88,7 +97,7 @@ local function new_tool(where, opts, fn, kind)
   local count, open = arguments.of(fn)
   return {
     -- Unlike any other's in this process; with tiers also the same in others.
-    mark = (opts.backup or opts.remote_cache) and "=" .. opts.name or tostring(numbers),
+    mark = has_tiers(opts) and "=" .. opts.name or tostring(numbers),
     where = where,
     name = name_of(opts, fn),
     resource = opts.resource,
@@ -174,10 +183,9 @@ local function callable(tool, call, count, class)
 end
 
 local function cache_of(opts)
-  local tiered = opts.backup or opts.remote_cache
-  return cache_face.new({ name = tiered and opts.name, maxsize = opts.maxsize or 1024,
-    default_ttl = opts.ttl, backup = opts.backup, remote_cache = opts.remote_cache },
-    writes.registry)
+  return cache_face.new({ name = has_tiers(opts) and opts.name or nil,
+    maxsize = opts.maxsize or 1024, default_ttl = opts.ttl, backup = opts.backup,
+    remote_cache = opts.remote_cache, shared = opts.shared }, writes.registry)
 end
 
 local function define_reader(opts, fn)
@@ -195,7 +203,7 @@ local function define_reader(opts, fn)
   writes.enter(opts.resource, tool)
   local is_plain = skip == 0 and not (opts.key_fn or opts.loop_key or tool.open)
   local call, count = tool_face.call(tool, where, is_plain and tool.count)
-  if tool.cache.remote then call = looking.first(tool.cache.remote, call, count) end
+  if tool.cache.below then call = looking.first(tool.cache.below, call, count) end
   return callable(tool, call, count, reader_methods)
 end
 
@@ -211,9 +219,9 @@ end
 --   `"session"`: each session has copies of its own; `kind`: `"read"`, `"poll"` (asks how something
 --   goes on) or `"exec"` (guarded, and not cached); `ttl` (for ever), `maxsize` (1024), `name`
 --   (resource and place of definition), `skip_args`, `key_fn`, `tags` (`"cart:{1}"`: with the first
---   argument; or a function of the arguments), `backup`, `remote_cache`, `neg_errors` (seconds, or
---   a function of the error), `classify(err)` -> `"error"` or `"transient"`, `loop_key(...)`,
---   `result_key(...)`
+--   argument; or a function of the arguments), `backup`, `remote_cache`, `shared` (inside nginx),
+--   `neg_errors` (seconds, or a function of the error), `classify(err)` -> `"error"` or
+--   `"transient"`, `loop_key(...)`, `result_key(...)`
 -- @treturn function takes the function, `fn(...) -> value [, err [, { ttl =, tags =, cache = }]]`;
 --   returns the tool
 -- @raise on a mistake in the options

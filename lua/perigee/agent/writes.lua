@@ -133,12 +133,12 @@ local function delete(cache, key)
 end
 
 local function write_there(plan)
-  local remotes, tool = {}, next(everybody)
+  local below, tool = {}, next(everybody)
   while tool do
-    if not tool.cache.closed then remotes[#remotes + 1] = tool.cache.remote end
+    if not tool.cache.closed then below[#below + 1] = tool.cache.below end
     tool = next(everybody, tool)
   end
-  for i = 1, #remotes do remotes[i]:invalidate_tags(plan.paths) end
+  for i = 1, #below do below[i]:invalidate_tags(plan.paths) end
 end
 
 -- Forgets all of a plan, whatever befalls one part of it. Returns what went wrong first.

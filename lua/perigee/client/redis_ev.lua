@@ -13,6 +13,9 @@
 -- - `client:ask(commands)` -> replies, or nil and why not: a list of lists of strings; waits
 -- - `client:send(commands)` and `client:receive(request)`: the same in two steps
 -- - `client:begin(arguments)` and so on: one command without any table
+-- - `client.gathers`: whether requests of one turn leave as one, when the loop waits
+-- - `client.deaf`: whether it is open and will hear nothing any more (never)
+-- - `client.process()`: a number; processes that were forked from one have each its own
 -- - `client:look()`: takes in what came without being asked for; never waits
 -- - `client.on_notice(key)`: somebody else changed a key under `client.watches`; nil: all of them
 -- - `client.on_lost()`: what others change may have gone unheard
@@ -34,7 +37,7 @@ local wire = require "perigee.client.redis_wire"
 
 local C, core = lib.rt, lib.core
 
-local _M = { NULL = wire.NULL }
+local _M = { NULL = wire.NULL, gathers = true, deaf = false }
 local mt = { __index = _M, __name = "perigee.client.redis_ev" }
 
 local TEXT, LIST = C.PERIGEE_REPLY_TEXT, C.PERIGEE_REPLY_LIST
@@ -63,6 +66,10 @@ function _M.new(opts, watches)
   clients[self] = true
   return self
 end
+
+--- Tells processes apart that were forked from one: no loop survives that, nor do we.
+-- @treturn number
+function _M.process() return 0 end
 
 -- Takes the reply to TIME: seconds, and microseconds of the next one.
 local function read_time(self, reply)

@@ -23,6 +23,7 @@ local mt = { __index = _M, __name = "perigee.disk" }
 
 local SYNC = { off = 0, normal = 1, full = 2 } -- PERIGEE_DISK_SYNC_…
 local POLL_S = 0.001
+local POLL_IN_NGINX_S = 0.005
 local READ_BYTES = 1024 * 1024
 local BATCH_BYTES = 2 * 1024 * 1024 -- of one transaction
 
@@ -100,7 +101,7 @@ local function wait(job)
   while state == C.PERIGEE_DISK_WAITING do
     local ticket = turns and port.can_wait()
     if ticket then
-      port.park(ticket, POLL_S)
+      port.park(ticket, port.name == "openresty" and POLL_IN_NGINX_S or POLL_S)
       state = C.perigee_disk_state(job)
     else
       state = C.perigee_disk_wait(job)

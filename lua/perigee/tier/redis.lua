@@ -26,6 +26,7 @@
 
 local buffer = require "string.buffer"
 
+local context = require "perigee.context"
 local envelope = require "perigee.envelope"
 local options = require "perigee.options"
 local names = require "perigee.tier.redis_keys"
@@ -41,6 +42,7 @@ local _M = {}
 local mt = { __index = _M, __name = "perigee.redis" }
 
 local FENCE_S = 60
+local DEAF_S = 1
 
 local function is_port(v) return type(v) == "number" and v >= 1 and v <= 65535 and v % 1 == 0 end
 
@@ -101,12 +103,18 @@ end
 local Share = {}
 local share_mt = { __index = Share, __name = "perigee.redis.share" }
 
+-- The client for what is around us.
+local function face()
+  if context.port.name == "openresty" then return require "perigee.client.redis_ngx" end
+  return require "perigee.client.redis_ev"
+end
+
 -- Passes what the client hears on to the shares.
 local function client_of(self)
   if self.client then return self.client end
-  local redis_ev = require "perigee.client.redis_ev"
-  local client = redis_ev.new(self.opts, self.opts.prefix .. "n")
-  self.client, self.NULL = client, redis_ev.NULL
+  local redis = face()
+  local client = redis.new(self.opts, self.opts.prefix .. "n")
+  self.client, self.NULL = client, redis.NULL
   client.on_notice = function(key)
     for _, share in next, self.shares do share:notice(key) end
   end
@@ -130,7 +138,7 @@ function _M:share(name, codec, fence_s, level)
   local head = escape(name) .. "\0"
   local prefix, client = self.opts.prefix, client_of(self)
   local share = setmetatable({
-    client = client, knows_tags = true,
+    client = client, knows_tags = true, gathers = client.gathers,
     null = self.NULL,
     head = head,
     e = prefix .. "e" .. head, f = prefix .. "f" .. head, l = prefix .. "l" .. head,
@@ -139,7 +147,8 @@ function _M:share(name, codec, fence_s, level)
     -- in front of a key that is a string, of the direct API
     head_text = head .. "\0s", e_text = prefix .. "e" .. head .. "\0s",
     f_text = prefix .. "f" .. head .. "\0s",
-    id = names.new_id(),
+    process = false, id = false, -- see `writer`
+    sure_until = 0,
     fence_s = math.max(FENCE_S, fence_s),
     fence_ms = ("%d"):format(math.max(FENCE_S, fence_s) * 1000),
     envelope = envelope.new("perigee.new", { codec = codec, secret = self.opts.secret,
@@ -161,6 +170,14 @@ function _M:leave(name)
     self.client:close()
     self.client = false
   end
+end
+
+--- What our notices are known by. Processes may be forked when a share is there already.
+-- @treturn string 16 letters
+function Share:writer()
+  local process = self.client.process()
+  if self.process ~= process then self.process, self.id = process, names.new_id() end
+  return self.id
 end
 
 -- Reading ------------------------------------------------------------------------------------
@@ -220,7 +237,7 @@ function Share:lease(trip, seconds)
   local request, number, replies
   request, why = self.client:send(commands)
   if not request then return nil, why end
-  number, why = reads.send(self, trip)
+  number, why = reads.send(self, trip, request)
   if number then ok, why = reads.take(self, trip, number) end
   replies = self.client:receive(request) -- they came before
   if not number or not ok or not replies then return nil, why or "timeout" end
@@ -322,12 +339,6 @@ end
 
 -- Hearing ------------------------------------------------------------------------------------
 
-local function unescape_parts(text)
-  local parts = {}
-  for part in (text .. "\0"):gmatch "(%Z*)%z" do parts[#parts + 1] = place.unescape(part) end
-  return parts
-end
-
 local HEARD = {
   k = function(self, at)
     if at:sub(1, 2) == "\1#" then return self.on_long_key() end
@@ -336,7 +347,7 @@ local HEARD = {
   end,
   t = function(self, text)
     self.versions:forget()
-    self.on_tag(unescape_parts(text))
+    self.on_tag(names.parts_in(text))
   end,
   s = function(self, text)
     self.versions:forget()
@@ -355,10 +366,23 @@ function Share:notice(key)
     self.versions:forget()
     return self.on_clear()
   end
-  local head, id = #self.n, #self.id
-  if key:sub(1, head) ~= self.n or key:sub(head + 1, head + id) == self.id then return end
+  local head, writer = #self.n, self:writer()
+  local id = #writer
+  if key:sub(1, head) ~= self.n or key:sub(head + 1, head + id) == writer then return end
   local hear = HEARD[key:sub(head + id + 1, head + id + 1)]
   if hear then hear(self, key:sub(head + id + 2)) end
+end
+
+--- Takes in what others have changed, where no loop turns. In a process that hears nothing any
+-- more, what is remembered is good for a second.
+function Share:peek()
+  local client = self.client
+  client:peek()
+  if not client.deaf then return end
+  local now = context.port.now()
+  if now < self.sure_until then return end
+  self.sure_until = now + DEAF_S
+  self:lost "nothing is heard"
 end
 
 --- What others change may have gone unheard.

@@ -71,6 +71,15 @@ function _M.path_of(tag)
   return texts
 end
 
+--- The parts of a tag that was written so.
+-- @tparam string text from `path_of`
+-- @treturn table
+function _M.parts_in(text)
+  local parts = {}
+  for part in (text .. "\0"):gmatch "(%Z*)%z" do parts[#parts + 1] = place.unescape(part) end
+  return parts
+end
+
 --- The keys of the versions that an entry depends on: the cache's first, then the space's.
 -- @tparam string v prefix of versions
 -- @tparam string space name of its space

@@ -40,9 +40,10 @@ end
 --- Sends the command that reads a trip's entries. Never waits.
 -- @tparam table share the cache's share
 -- @tparam table trip see `perigee.tier.trip`
+-- @tparam[opt] table before what the client's `send` has taken, to be said before it
 -- @treturn number|nil of the request; it goes on `trip.connection`
 -- @treturn string|nil why it is not on its way
-function _M.send(share, trip)
+function _M.send(share, trip, before)
   local client, places = share.client, nil
   for i = 1, trip.n do -- nothing is made while the command is
     if not is_plain(trip, i) then
@@ -50,7 +51,7 @@ function _M.send(share, trip)
       places[i] = place_of(trip, i)
     end
   end
-  local connection, why = client:begin(1 + HEAD + 2 * trip.n)
+  local connection, why = client:begin(1 + HEAD + 2 * trip.n, before)
   if not connection then return nil, why end
   local argument, joined = client.argument, client.joined
   argument(connection, "MGET", 4)

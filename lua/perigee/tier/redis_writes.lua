@@ -50,7 +50,7 @@ return 0]]
 local function add_transaction(self, commands, list, what)
   commands[#commands + 1] = { "MULTI" }
   for i = 1, #list do commands[#commands + 1] = list[i] end
-  local notice = self.n .. self.id .. what
+  local notice = self.n .. self:writer() .. what
   commands[#commands + 1] = { "SET", notice, "" }
   commands[#commands + 1] = { "DEL", notice }
   commands[#commands + 1] = { "EXEC" }

@@ -1,0 +1,367 @@
+-- SPDX-License-Identifier: MIT
+
+--- What a cache does with a `lua_shared_dict`, inside nginx: a level between its memory and the
+-- remote cache, and the way by which the workers agree.
+--
+-- A hit there needs no load: memory takes it up. A miss takes the key's lease, so that one worker
+-- loads; the others look every millisecond or two, one for each worker, until there is a value or
+-- an error. What one worker changes, the others forget before their next answer: each call looks at
+-- a word in shared memory first (`perigee.tier.board`), and reads the journal when it has moved.
+--
+-- No late result gets in: a load that was under way when its key was written does not fill (the
+-- fence, compared under its lock), nor does one under a tag that was written meanwhile (the fence
+-- of the cache), nor one from before a `clear` (the stamp).
+-- @module perigee.sharing
+
+local board_face = require "perigee.tier.board"
+local codec_face = require "perigee.codec"
+local context = require "perigee.context"
+local hearing = require "perigee.hearing"
+local journal_face = require "perigee.tier.journal"
+local landing = require "perigee.landing"
+local leasing = require "perigee.leasing"
+local log = require "perigee.log"
+local names = require "perigee.tier.redis_keys"
+local ngx = require "perigee.runtime.nginx"
+local options = require "perigee.options"
+local place = require "perigee.tier.place"
+local runtime = require "perigee.runtime"
+local tier_face = require "perigee.tier.shared"
+local workers = require "perigee.workers"
+
+local _M = {}
+local mt = { __index = _M, __name = "perigee.sharing" }
+
+local attached = {}
+
+--- What option `shared` takes.
+_M.KIND = options.kinds.name
+
+local function count(self, counter)
+  self.counters[counter] = self.counters[counter] + 1
+end
+
+local function space_of(cache)
+  return cache.kept_as or ""
+end
+
+-- Hearing -----------------------------------------------------------------------------------
+
+local HEARD = {
+  k = function(self, at)
+    local space, key = place.read(at)
+    if space then self.ears.on_key(space, key) end
+  end,
+  t = function(self, text)
+    self.tier:forget()
+    self.ears.on_tag(names.parts_in(text))
+  end,
+  s = function(self, text)
+    self.tier:forget()
+    self.ears.on_space(place.unescape(text))
+  end,
+  c = function(self)
+    self.tier:forget()
+    self.ears.on_clear()
+  end,
+}
+
+local function hear(self, what)
+  if not what then
+    self.tier:forget()
+    return self.ears.on_lost()
+  end
+  local heard = HEARD[what:sub(1, 1)]
+  if heard then heard(self, what:sub(2)) end
+end
+
+-- Apart from `look`, so that the usual look is compiled as one load.
+local function catch_up(self)
+  if self.looking then return end -- a finalizer, in the middle of it
+  self.looking = true
+  local ok, err = pcall(self.journal.catch_up, self.journal, self.hear)
+  self.looking = false
+  if not ok then error(err, 0) end
+end
+
+--- Takes in what other workers have changed.
+function _M:look()
+  if not self.journal:is_quiet() then catch_up(self) end
+  if self.peeks then self.next:look() end
+end
+
+--- The hash of a key, which says where its fence and its lease are.
+-- @tparam string space name of its space
+-- @tparam string|number|boolean key the key
+-- @treturn number
+function _M:hash(space, key)
+  if space ~= "" or type(key) ~= "string" then key = place.of(space, key) end
+  return board_face.hash(key, self.wide)
+end
+
+-- Writing -----------------------------------------------------------------------------------
+
+-- Calls `act(...)` so that no fill which began before it comes after it.
+local function fenced(self, hash, act, ...)
+  local locked = self.board:lock(hash)
+  local ok, result = pcall(act, ...)
+  if locked then self.board:unlock(hash, true) else self.board:move(hash) end
+  if not ok then error(result, 0) end
+  return result
+end
+
+local function warn_once(self, key, why)
+  count(self, "shared_unsaved")
+  if self.warned then return end
+  self.warned = true
+  log.warn(("%s: the value of key %s cannot be shared between workers, and stays in memory only: "
+    .. "%s (this is said once; see the metric shared_unsaved)"):format(self.cache:describe(),
+    tostring(key), why))
+end
+
+-- The entry as bytes; what cannot be carried, or is larger than the dictionary, is not shared.
+local function seal(self, key, value, ttl, stamp, tags)
+  local sealed, why = self.tier:seal(value, ttl, stamp, tags)
+  if not sealed then warn_once(self, key, why) end
+  return sealed
+end
+
+local function put(self, space, key, sealed, ttl)
+  if not sealed then return self.tier:delete(space, key) end
+  local ok, why = self.tier:put(space, key, sealed, ttl)
+  if not ok then return warn_once(self, key, why) end
+  count(self, "shared_writes")
+end
+
+--- Writes an entry, here and below.
+-- @tparam string space name of its space
+-- @param key its key
+-- @param value its value
+-- @tparam number ttl seconds
+-- @tparam table|nil tags its tags
+-- @tparam boolean more whether other writes follow at once
+-- @tparam boolean alone whether the levels below are to be left alone
+function _M:set(space, key, value, ttl, tags, more, alone)
+  local at = place.of(space, key)
+  local sealed = seal(self, key, value, ttl, self.tier:stamp(space, tags), tags)
+  fenced(self, self:hash(space, key), put, self, space, key, sealed, ttl)
+  self.journal:publish("k" .. at)
+  if self.next and not alone then self.next:set(space, key, value, ttl, tags, more) end
+end
+
+--- Writes an entry of the direct API if no worker has one: as `set`. Of several workers that do so
+-- at once, one succeeds.
+-- @treturn boolean whether it was written
+function _M:add(key, value, ttl, tags, alone)
+  local hash = self:hash("", key)
+  local sealed = seal(self, key, value, ttl, self.tier:stamp("", tags), tags)
+  local locked = self.board:lock(hash)
+  local is_free = self.tier:get("", key) == nil
+  if is_free then put(self, "", key, sealed, ttl) end
+  if locked then self.board:unlock(hash, is_free, false) end
+  if not is_free then return false end
+  self.journal:publish("k" .. place.of("", key))
+  if self.next and not alone then self.next:set("", key, value, ttl, tags) end
+  return true
+end
+
+--- Deletes a key, here and below.
+-- @tparam string space name of its space
+-- @param key the key
+-- @tparam boolean alone as for `set`
+-- @treturn boolean true
+-- @treturn string|nil why it is not known that the remote cache forgot it, too
+function _M:delete(space, key, alone)
+  local at = place.of(space, key)
+  fenced(self, self:hash(space, key), self.tier.delete, self.tier, space, key)
+  self.journal:publish("k" .. at)
+  if not self.next or alone then return true end
+  return self.next:delete(space, key)
+end
+
+--- Clears the cache, or one space of it, here and below: as `delete`.
+-- @tparam string|nil space name of the space
+function _M:clear(space)
+  fenced(self, self.wide, self.tier.clear, self.tier, space)
+  self.journal:publish(space and "s" .. place.escape(space) or "c")
+  if not self.next then return true end
+  return self.next:clear(space)
+end
+
+--- Writes tags, here and below: as `delete`.
+-- @tparam table list of tags
+function _M:invalidate_tags(list)
+  for i = 1, #list do
+    local text = fenced(self, self.wide, self.tier.write_tag, self.tier, list[i])
+    self.journal:publish("t" .. text)
+  end
+  if not self.next then return true end
+  return self.next:invalidate_tags(list)
+end
+
+-- Whether what a load compares is as it was when it began.
+local function is_unmoved(self, record, tags)
+  local board = self.board
+  if board:fence(record.hash) ~= record.fence then return false end
+  return not tags or board:fence(self.wide) == record.wide
+end
+
+-- Stores the value of a load, if its key was not written meanwhile, nor, if it has tags, any tag.
+local function fill(self, record, ttl, tags)
+  local board, space, tier = self.board, space_of(record.cache), self.tier
+  tags = tags and #tags > 0 and tags or nil
+  local sealed = seal(self, record.key, record.value, ttl,
+    tags and tier:stamp(space, tags) or record.stamp, tags)
+  if not sealed or not board:lock(record.hash) then return end
+  if not tags or board:lock(self.wide) then
+    if is_unmoved(self, record, tags) then put(self, space, record.key, sealed, ttl) end
+    if tags then board:unlock(self.wide, false, false) end
+  end
+  board:unlock(record.hash, false, true)
+end
+
+--- A load has ended: its value is shared, if memory keeps it.
+-- @tparam table record the load
+-- @tparam boolean keep whether memory keeps it
+-- @tparam number|false ttl seconds
+-- @tparam table|nil tags its tags
+function _M:landed(record, keep, ttl, tags)
+  if keep and ttl and record.at and record.found ~= "shared" then fill(self, record, ttl, tags) end
+  if record.lease then self:release(record) end
+end
+
+--- The same, and the levels below get it, too: see `perigee.remote`.
+function _M:after_load(record, keep, ttl, tags)
+  if keep and ttl and record.at then fill(self, record, ttl, tags) end
+  if self.next then self.next:after_load(record, keep, ttl, tags) end
+end
+
+--- Gives back what a load held, and tells who waits for it why it failed.
+-- @tparam table record the load
+function _M:release(record)
+  if record.lease then leasing.give_back(self, record) end
+  if self.next and record.token then self.next:release(record) end
+end
+
+--- Whether a load's key was looked for in vain, and nobody has filled it since.
+-- @tparam table record the load
+-- @treturn boolean
+function _M:has_just_looked(record)
+  return self.missed == record.key and self.missed_in == record.cache
+    and self.fills ~= nil and self.board:fills(record.hash) == self.fills
+end
+
+--- Runs loads that memory and the dictionary have nothing for: see `perigee.leasing`.
+_M.run = leasing.run
+
+--- Starts a load of one key.
+-- @tparam table record the load
+_M.start = leasing.start
+
+-- Reading -----------------------------------------------------------------------------------
+
+local function keep(cache, key, value, left, tags)
+  if tags then cache.tagged = true end
+  landing.keep(cache, key, value, left / 1000, tags, false)
+  if cache.store.queued > 0 then cache.store:tell() end
+end
+
+--- The value of a key, which memory takes up.
+-- @tparam table cache the cache, or a part of it
+-- @param key the key
+-- @treturn boolean whether there is one
+-- @return the value
+function _M:find(cache, key)
+  local space = space_of(cache)
+  local fills = self.board:fills(self:hash(space, key))
+  local left, value, tags = self.tier:get(space, key)
+  if not left then
+    count(self, "shared_misses")
+    self.missed_in, self.missed, self.fills = cache, key, fills
+    return false
+  end
+  count(self, "shared_hits")
+  keep(cache, key, value, left, tags)
+  return true, value
+end
+
+-- Life --------------------------------------------------------------------------------------
+
+local function new_counters()
+  return { shared_hits = 0, shared_misses = 0, shared_writes = 0, shared_unsaved = 0,
+    shared_notices = 0 }
+end
+
+--- Checks that there is such a dictionary.
+-- @tparam string where the function that got the option
+-- @tparam string name option `shared`
+-- @tparam number level as for `error`, counted from the caller
+-- @raise when there is none
+function _M.check(where, name, level)
+  if ngx and ngx.shared[name] then return end
+  error(("%s: option \"shared\" must be the name of a lua_shared_dict, and %s has none named %q")
+    :format(where, ngx and "nginx.conf" or "plain Lua (outside nginx)", name), level + 1)
+end
+
+--- Gives a new cache its share of a dictionary.
+-- @tparam perigee.cache cache the cache; its remote one, if it has one, is attached already
+-- @tparam string dict_name option `shared`, checked before
+-- @tparam string|table codec option `codec`
+-- @tparam number level as for `error`, counted from the caller
+function _M.attach(cache, dict_name, codec, level)
+  local dict = ngx.shared[dict_name]
+  local tier = tier_face.new(dict, cache.name, codec_face.new("perigee.new", codec, level + 1))
+  local number = board_face.hash(tier.prefix, 0)
+  local self = setmetatable({
+    cache = cache, tier = tier, next = cache.remote or false,
+    board = board_face.of(dict, number),
+    wide = number, -- the fence of all tags
+    counters = new_counters(),
+    ears = {}, looking = false, warned = false,
+    missed = nil, missed_in = false, fills = nil, -- what was last looked for in vain
+    peeks = cache.remote and context.port.name == "none" or false,
+  }, mt)
+  self.journal = journal_face.new(dict, tier.prefix, self.board, number + 1)
+  self.hear = function(what)
+    count(self, "shared_notices")
+    hear(self, what)
+  end
+  local function ignore() end
+  hearing.listen(cache, self.ears, { noticed = ignore, cleared = ignore, opened = ignore })
+  cache.shared, cache.below = self, self
+  attached[self] = true
+  workers.meet(dict)
+end
+
+--- What the remote cache told of a key, or of everything: the dictionary forgets it, too.
+-- @tparam string kind `"key"`, `"space"`, `"tag"` or `"all"`
+-- @param a the space, or the tag
+-- @param b the key
+function _M:drop(kind, a, b)
+  if ngx.worker.exiting() then return end -- those who stay hear it, too
+  if kind == "key" then
+    fenced(self, self:hash(a, b), self.tier.delete, self.tier, a, b)
+  elseif kind == "tag" then
+    fenced(self, self.wide, self.tier.write_tag, self.tier, a)
+  else
+    fenced(self, self.wide, self.tier.clear, self.tier, kind == "space" and a or nil)
+  end
+end
+
+--- Ends it.
+function _M:close()
+  attached[self] = nil
+  if self.next then self.next:close() end
+end
+
+-- A worker that nobody asks keeps up all the same; loads that last keep their leases.
+local function keep_up()
+  for self in next, attached do
+    if not self.journal:is_quiet() then catch_up(self) end
+  end
+  if next(attached) then leasing.renew() end
+end
+
+runtime.on_turn(keep_up)
+
+return _M
