@@ -12,10 +12,11 @@
 #include "core/life.h"
 
 enum { SLOTS = 1 << 24, NONE = -1, FIRST = 64 };
+enum { GENERATIONS = 1 << 29 }; /* ids stay below 2^53 */
 
 typedef struct life {
-  const void *owner; /* NULL: the slot is free */
-  double generation;
+  const void *owner;   /* NULL: the slot is free */
+  uint32_t generation; /* 1 .. GENERATIONS - 1 */
   int32_t next;
   int32_t works; /* that have begun and not ended */
 } life;
@@ -31,7 +32,7 @@ static int32_t *bucket_of(const void *owner) {
 }
 
 static double id_of(int32_t slot) {
-  return lives[slot].generation * SLOTS + slot;
+  return (double)lives[slot].generation * SLOTS + slot;
 }
 
 /* The slot of a life that lasts, or NONE. */
@@ -100,7 +101,7 @@ PERIGEE_API void perigee_life_end(void *data) {
   *link = lives[slot].next;
   losses += lives[slot].works;
   lives[slot].owner = NULL;
-  lives[slot].generation++;
+  lives[slot].generation = lives[slot].generation % (GENERATIONS - 1) + 1;
   lives[slot].next = free_list;
   free_list = slot;
 }

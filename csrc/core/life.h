@@ -6,7 +6,7 @@
  * never resumed. So work that runs in a request names its *life*: that of an *owner*, which is an
  * address (the request's). A life begins when it is first asked for, and is over when the host
  * calls perigee_life_end, from whatever list of clean-ups it keeps; from then on the address may
- * be another owner's, with a life of its own. Ids are never used again.
+ * be another owner's, with a life of its own. An id is used again after half a billion lives only.
  *
  * One set of lives per process, for all its Lua states: a clean-up may be called when the state
  * that asked for it is closed. Not thread-safe. The library is linked so that it stays loaded.

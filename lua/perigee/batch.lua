@@ -181,8 +181,11 @@ end
 -- The batch that a key may still go along with. Inside nginx, whoever was to run it may be gone.
 local function open_of(cache, loader)
   local batch, port = cache.open[loader], context.port
-  local life = batch and batch.head.life or 0
-  if life == 0 or not port.is_over(life) then return batch end
+  if not batch or not port.is_over then return batch end
+  local head = batch.head
+  local is_gone = head.life ~= 0 and port.is_over(head.life)
+    or head.life == 0 and head.aside == "behind" and port.is_stuck()
+  if not is_gone then return batch end
   cache.open[loader] = nil
   for _, record in ipairs(batch.group) do landing.lose(record) end
 end

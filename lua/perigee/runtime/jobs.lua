@@ -86,6 +86,7 @@ end
 --- Whether something waits, and nobody can be had to run it.
 -- @treturn boolean
 function _M.is_stuck()
+  forget_dead()
   _M.wake()
   return count == 0 and first <= last
 end

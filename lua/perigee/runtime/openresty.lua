@@ -53,7 +53,7 @@ end
 
 -- Tickets -------------------------------------------------------------------------------------
 
-local STEP = 2 ^ 24
+local STEP, LAST = 2 ^ 24, 2 ^ 53
 local FREE, EARLY, PARKED, FIRED = 0, 1, 2, 3
 local FOR_EVER_S = 1e6
 local SHORTEST_S = 0.001 -- a semaphore does not yield for less
@@ -63,7 +63,8 @@ local free, free_count = {}, 0
 local slot_count, cursor = 0, 0
 
 local function renew(slot)
-  tickets[slot] = tickets[slot] + STEP
+  local following = tickets[slot] + STEP
+  tickets[slot] = following < LAST and following or slot + STEP
   states[slot] = FREE
 end
 
@@ -201,6 +202,7 @@ port.spawn, port.is_stuck = jobs.add, jobs.is_stuck
 local function run_as(load, session, fn, work)
   context.load, context.session = load, session
   fn(work)
+  context.load, context.session = 0, nil
 end
 
 function port.lead(fn, work)

@@ -78,6 +78,7 @@ local WAITING = _M.WAITING
 -- so that the table does not churn; those of dead requests are dropped when it has grown large.
 local entries, count = {}, 0
 local ENTRIES_MAX = 16384
+local limit = ENTRIES_MAX -- twice the living ones at least
 
 local function address_here()
   local thread = thread_of()
@@ -94,10 +95,11 @@ local function drop_dead()
     address, entry = next(entries, address)
   end
   entries, count = living, left
+  limit = math.max(ENTRIES_MAX, 2 * left)
 end
 
 local function add_entry(address)
-  if count >= ENTRIES_MAX then drop_dead() end
+  if count >= limit then drop_dead() end
   local entry = { life = 0, load = 0, session = nil, task = nil, waits = false }
   entries[address], count = entry, count + 1
   return entry
