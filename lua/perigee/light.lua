@@ -7,10 +7,10 @@
 -- nothing; the task raises at its next wait of ours.
 -- @module perigee.light
 
+local checks = require "perigee.runtime.checks"
 local context = require "perigee.context"
 local failures = require "perigee.runtime.failures"
 local ngx = require "perigee.runtime.nginx"
-local options = require "perigee.options"
 local upvalues = require "perigee.runtime.upvalues"
 
 local _M = {}
@@ -19,20 +19,6 @@ local Task = {}
 local task_mt = { __index = Task, __name = "perigee.task" }
 
 local GRACE_S = 1
-local SECONDS = "a number of seconds >= 0"
-local FUNCTION = options.kinds.callable[1]
-
-local fail, is_callable = options.fail, options.is_callable
-
-local function is_seconds(value)
-  return type(value) == "number" and value >= 0
-end
-
-local function check_can_wait(where)
-  local ticket, why = context.port.can_wait()
-  if not ticket then error(where .. ": " .. why, 3) end
-  return ticket
-end
 
 -- Tasks ---------------------------------------------------------------------------------------
 
@@ -69,7 +55,7 @@ end
 -- @param ... its arguments
 -- @treturn task with the methods `wait` and `cancel`
 function _M.spawn(fn, ...)
-  if not is_callable(fn) then fail("perigee.spawn", "fn", FUNCTION, fn, 2) end
+  checks.callable("perigee.spawn", fn)
   local task, port = new_task(), context.port
   if port.can_wait() then
     ngx.thread.spawn(work, task, context.load, context.session, fn, ...)
@@ -109,12 +95,10 @@ end
 -- @return its results; or nil, `"timeout"`
 -- @raise its error, unchanged; `"cancelled"` if it was cancelled
 function Task:wait(timeout)
-  if timeout ~= nil and not is_seconds(timeout) then
-    fail("task:wait", "timeout", SECONDS, timeout, 2)
-  end
+  if timeout ~= nil then checks.seconds("task:wait", "timeout", timeout) end
   if not self.status then
     if self == context.task then error("task:wait: a task cannot wait for its own end", 2) end
-    check_can_wait("task:wait")
+    checks.can_wait("task:wait")
     if not join(self, timeout) then return nil, "timeout" end
   end
   return results(self)
@@ -156,20 +140,12 @@ end
 
 -- Running -----------------------------------------------------------------------------------
 
-local RUN_OPTIONS = { main = options.kinds.callable, drain = options.kinds.boolean }
-
 --- Calls `main(...)`: nginx is the loop.
 -- @tparam function|table main the function, or `{ main =, drain = }`
 -- @param ... arguments of main
 -- @return the results of main
 function _M.run(main, ...)
-  if type(main) == "table" and not is_callable(main) then
-    options.check("perigee.run", main, RUN_OPTIONS, 2)
-    main = main.main
-    if main == nil then fail("perigee.run", 'option "main"', FUNCTION, nil, 2) end
-  elseif not is_callable(main) then
-    fail("perigee.run", "main", FUNCTION .. ", or a table of options", main, 2)
-  end
+  main = checks.main("perigee.run", main)
   return main(...)
 end
 
@@ -203,13 +179,8 @@ end
 -- @treturn table their first results, in the same order
 -- @raise the first error, unchanged
 function _M.gather(fns)
-  if type(fns) ~= "table" then fail("perigee.gather", "fns", "a list of functions", fns, 2) end
-  for i = 1, #fns do
-    if not is_callable(fns[i]) then
-      fail("perigee.gather", ("fns[%d]"):format(i), FUNCTION, fns[i], 2)
-    end
-  end
-  check_can_wait("perigee.gather")
+  checks.callables("perigee.gather", fns)
+  checks.can_wait("perigee.gather")
   local tasks, list = {}, {}
   for i = 1, #fns do tasks[i] = _M.spawn(fns[i]) end
   local ok, failed = pcall(join_all, tasks)
@@ -228,9 +199,9 @@ end
 -- @return its results; or nil, `"timeout"`
 -- @raise its error, unchanged
 function _M.timeout(seconds, fn, ...)
-  if not is_seconds(seconds) then fail("perigee.timeout", "seconds", SECONDS, seconds, 2) end
-  if not is_callable(fn) then fail("perigee.timeout", "fn", FUNCTION, fn, 2) end
-  check_can_wait("perigee.timeout")
+  checks.seconds("perigee.timeout", "seconds", seconds)
+  checks.callable("perigee.timeout", fn)
+  checks.can_wait("perigee.timeout")
   local task = _M.spawn(fn, ...)
   local ok, ended = pcall(join, task, seconds)
   if not ok or not ended then
@@ -251,7 +222,7 @@ end
 -- @param ... its arguments
 -- @return its results
 function _M.shield(fn, ...)
-  if not is_callable(fn) then fail("perigee.shield", "fn", FUNCTION, fn, 2) end
+  checks.callable("perigee.shield", fn)
   return unwrap(shielded(fn, ...))
 end
 
@@ -259,7 +230,7 @@ end
 -- @tparam function fn its body; it yields with `coroutine.yield`
 -- @treturn function
 function _M.wrap(fn)
-  if not is_callable(fn) then fail("perigee.wrap", "fn", FUNCTION, fn, 2) end
+  checks.callable("perigee.wrap", fn)
   local load, session, task = context.load, context.session, context.task
   return coroutine.wrap(function(...)
     context.load, context.session, context.task = load, session, task
@@ -272,8 +243,8 @@ end
 --- Waits. Others run meanwhile.
 -- @tparam number seconds 0 lets the others run for one turn
 function _M.sleep(seconds)
-  if not is_seconds(seconds) then fail("perigee.sleep", "seconds", SECONDS, seconds, 2) end
-  context.port.park(check_can_wait("perigee.sleep"), math.min(seconds, 1e6))
+  checks.seconds("perigee.sleep", "seconds", seconds)
+  context.port.park(checks.can_wait("perigee.sleep"), math.min(seconds, 1e6))
 end
 
 --- Monotonic seconds, of this turn of nginx' loop.

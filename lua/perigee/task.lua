@@ -11,11 +11,11 @@
 if require "perigee.runtime.nginx" then return require "perigee.light" end
 
 local cancel = require "perigee.runtime.cancel"
+local checks = require "perigee.runtime.checks"
 local context = require "perigee.context"
 local failures = require "perigee.runtime.failures"
 local generator = require "perigee.runtime.generator"
 local libev = require "perigee.runtime.libev"
-local options = require "perigee.options"
 local runner = require "perigee.runtime.runner"
 local runtime = require "perigee.runtime"
 local scheduler = require "perigee.runtime.scheduler"
@@ -27,30 +27,9 @@ local join, results = runner.join, runner.results
 
 local _M = {}
 
-local fail, is_callable = options.fail, options.is_callable
-
-local SECONDS = "a number of seconds >= 0"
-local FUNCTION = options.kinds.callable[1]
-
-local function is_seconds(value)
-  return type(value) == "number" and value >= 0
-end
-
-local function check_can_wait(where)
-  local ticket, why = context.port.can_wait()
-  if not ticket then error(where .. ": " .. why, 3) end
-  return ticket
-end
+local can_wait = checks.can_wait
 
 -- Running ---------------------------------------------------------------------------------
-
-local RUN_OPTIONS = { main = options.kinds.callable, drain = options.kinds.boolean }
-
-local function check_run_options(given)
-  options.check("perigee.run", given, RUN_OPTIONS, 3)
-  if given.main == nil then fail("perigee.run", 'option "main"', FUNCTION, nil, 3) end
-  return given.main, given.drain
-end
 
 local function run(drain, main, ...)
   local me = current()
@@ -71,23 +50,16 @@ end
 -- @return the results of main
 -- @raise the error of main, unchanged
 function _M.run(main, ...)
-  local drain = false
-  if type(main) == "table" and not is_callable(main) then
-    main, drain = check_run_options(main)
-  elseif not is_callable(main) then
-    fail("perigee.run", "main", FUNCTION .. ", or a table of options", main, 2)
-  end
-  if current() then check_can_wait("perigee.run") end
+  local drain
+  main, drain = checks.main("perigee.run", main)
+  if current() then can_wait("perigee.run") end
   return run(drain, main, ...)
 end
 
 -- Tasks -----------------------------------------------------------------------------------
 
 -- The scope of what the running code spawns.
-local function scope_here(fn)
-  if type(fn) ~= "function" and not is_callable(fn) then
-    fail("perigee.spawn", "fn", FUNCTION, fn, 3)
-  end
+local function scope_here()
   local me = current()
   if me then return me.scope.home end
   local world = scheduler.world()
@@ -103,7 +75,8 @@ end
 -- @param ... its arguments
 -- @treturn task with the methods `wait` and `cancel`
 local function spawn(fn, ...)
-  local task, thread = open(scope_here(fn))
+  if type(fn) ~= "function" then checks.callable("perigee.spawn", fn) end
+  local task, thread = open(scope_here())
   if not thread then return scheduler.defer(task, fn, ...) end
   return started(task, resume(thread, task, fn, ...))
 end
@@ -115,15 +88,13 @@ _M.spawn = spawn
 -- @return its results; or nil, `"timeout"`
 -- @raise its error, unchanged; `"cancelled"` if it was cancelled
 function scheduler.methods:wait(timeout)
-  if timeout ~= nil and not is_seconds(timeout) then
-    fail("task:wait", "timeout", SECONDS, timeout, 2)
-  end
+  if timeout ~= nil then checks.seconds("task:wait", "timeout", timeout) end
   if not self.status then
     if self == current() then error("task:wait: a task cannot wait for its own end", 2) end
     if self.scope.root.world ~= scheduler.world() then
       error("task:wait: the task runs on another clock (perigee.testing.run is in between)", 2)
     end
-    check_can_wait("task:wait")
+    can_wait("task:wait")
     if not join(self, timeout) then return nil, "timeout" end
   end
   if self.status == 1 then return self[1] end
@@ -167,13 +138,8 @@ end
 -- @treturn table their first results, in the same order
 -- @raise the first error, unchanged
 function _M.gather(fns)
-  if type(fns) ~= "table" then fail("perigee.gather", "fns", "a list of functions", fns, 2) end
-  for i = 1, #fns do
-    if not is_callable(fns[i]) then
-      fail("perigee.gather", ("fns[%d]"):format(i), FUNCTION, fns[i], 2)
-    end
-  end
-  check_can_wait("perigee.gather")
+  checks.callables("perigee.gather", fns)
+  can_wait("perigee.gather")
   local group = { left = 0, status = false, waiter = false, load = context.load }
   local tasks = start_members(group, fns)
   local ok, err = true, nil
@@ -194,11 +160,9 @@ end
 -- @return its results; or nil, `"timeout"`
 -- @raise its error, unchanged
 function _M.timeout(seconds, fn, ...)
-  if not is_seconds(seconds) then
-    fail("perigee.timeout", "seconds", SECONDS, seconds, 2)
-  end
-  if not is_callable(fn) then fail("perigee.timeout", "fn", FUNCTION, fn, 2) end
-  check_can_wait("perigee.timeout")
+  checks.seconds("perigee.timeout", "seconds", seconds)
+  checks.callable("perigee.timeout", fn)
+  can_wait("perigee.timeout")
   local task = spawn(fn, ...)
   if not task.status then
     local ok, ended = pcall(join, task, seconds)
@@ -221,7 +185,7 @@ end
 -- @param ... its arguments
 -- @return its results
 function _M.shield(fn, ...)
-  if not is_callable(fn) then fail("perigee.shield", "fn", FUNCTION, fn, 2) end
+  checks.callable("perigee.shield", fn)
   return unwrap(cancel.shielded(fn, ...))
 end
 
@@ -229,7 +193,7 @@ end
 -- @tparam function fn its body; it yields with `coroutine.yield`
 -- @treturn function
 function _M.wrap(fn)
-  if not is_callable(fn) then fail("perigee.wrap", "fn", FUNCTION, fn, 2) end
+  checks.callable("perigee.wrap", fn)
   return generator.new(fn)
 end
 
@@ -238,12 +202,8 @@ end
 --- Waits. Other tasks run meanwhile.
 -- @tparam number seconds 0 lets the others run for one turn; `math.huge` waits to be cancelled
 function _M.sleep(seconds)
-  if not is_seconds(seconds) then
-    fail("perigee.sleep", "seconds", SECONDS, seconds, 2)
-  end
-  local port = context.port
-  local ticket, why = port.can_wait()
-  if not ticket then error("perigee.sleep: " .. why, 2) end
+  checks.seconds("perigee.sleep", "seconds", seconds)
+  local port, ticket = context.port, can_wait("perigee.sleep")
   if seconds > 1e9 and port.name ~= "virtual" then seconds = 1e9 end
   port.park(ticket, seconds)
 end
