@@ -18,8 +18,8 @@
 --                                it was cut off with its request
 --     is_fresh                   whether no level may be asked
 --     seen, token, session       what `perigee.remote` read before, its lease, and whose load it is
---     lease, at, hash, fence, wide, stamp   what `perigee.sharing` has: its lease, the key's place
---                                and hash, and what a fill compares
+--     lease, at, hash, fence, wide, stamp, filled   what `perigee.sharing` has: its lease, the
+--                                key's place and hash, what a fill compares, whether it was done
 -- @module perigee.landing
 
 local context = require "perigee.context"
@@ -280,7 +280,7 @@ local function new_record()
     in_place = false, shared = false, abandon = abandon,
     aside = false, life = 0, thread = false,
     found = false, is_fresh = false, seen = false, token = false, session = nil,
-    lease = false, at = false, hash = 0, fence = 0, wide = 0, stamp = 0,
+    lease = false, at = false, hash = 0, fence = 0, wide = 0, stamp = 0, filled = false,
   }
 end
 

@@ -15,6 +15,7 @@ local place = require "perigee.tier.place"
 
 local _M = {}
 
+local NOT_KEPT = { cache = false }
 local LEASE_S, RENEW_S = 5, 1
 local LOOK_FIRST_S, LOOK_LAST_S = 0.001, 0.002
 local PATIENCE_S, PATIENCE_INSIDE_S = 60, 5 -- for another worker's load; inside a load of ours
@@ -23,16 +24,12 @@ local function space_of(cache)
   return cache.kept_as or ""
 end
 
---- Gives the lease of a load back, and tells who waits for it why the load failed.
+--- Gives the lease of a load back, and tells who waits for it what the dictionary does not: why the
+-- load failed, or a value that is not kept.
 -- @tparam table self the level: see `perigee.sharing`
 -- @tparam table record the load
 function _M.give_back(self, record)
-  local failed = not record.ok or record.value == nil and record.err ~= nil
-  if failed then
-    local err = record.err
-    if not record.ok then err = record.value end
-    self.tier:tell_error(record.at, record.lease, not record.ok, err)
-  end
+  if not record.filled and record.found ~= "lost" then self.tier:tell(record, record.lease) end
   self.board:give(record.hash, record.lease)
   record.lease = false
 end
@@ -65,7 +62,7 @@ local function begin(self, record)
   record.at, record.hash = place.of(space, key), self:hash(space, key)
   record.fence = self.board:fence(record.hash)
   record.wide = self.board:fence(self.wide)
-  record.stamp = self.tier:stamp(space)
+  record.stamp, record.filled = self.tier:stamp(space), false
 end
 
 -- Lands what another worker has by now.
@@ -88,14 +85,14 @@ local function take_lease(self, record)
   return not learn(self, record) -- it may have come just before
 end
 
--- Whether a load is over, by another worker's doing.
+-- Whether a load is over, by the doing of the worker that had the lease.
 local function has_ended(self, record, holder)
-  if record.done or learn(self, record) then return true end
-  local failed, raised, err = self.tier:hear_error(record.at, holder)
-  if not failed then return false end
-  landing.land(record, context.port.now(), not raised, raised and err or nil,
-    not raised and err or nil)
-  return true
+  if record.done or not holder then return record.done end
+  if learn(self, record) then return true end
+  local told, ok, value, err = self.tier:hear(record.at, holder, self.board:fence(record.hash),
+    self.board:fence(self.wide))
+  if told then landing.land(record, context.port.now(), ok, value, err, NOT_KEPT) end
+  return told
 end
 
 -- Splits loads into those that are to run here and those that others have; `holders` are theirs.

@@ -131,6 +131,7 @@ local function put(self, space, key, sealed, ttl)
   local ok, why = self.tier:put(space, key, sealed, ttl)
   if not ok then return warn_once(self, key, why) end
   count(self, "shared_writes")
+  return true
 end
 
 --- Writes an entry, here and below.
@@ -214,7 +215,9 @@ local function fill(self, record, ttl, tags)
     tags and tier:stamp(space, tags) or record.stamp, tags)
   if not sealed or not board:lock(record.hash) then return end
   if not tags or board:lock(self.wide) then
-    if is_unmoved(self, record, tags) then put(self, space, record.key, sealed, ttl) end
+    if is_unmoved(self, record, tags) then
+      record.filled = put(self, space, record.key, sealed, ttl) or false
+    end
     if tags then board:unlock(self.wide, false, false) end
   end
   board:unlock(record.hash, false, true)
@@ -236,7 +239,7 @@ function _M:after_load(record, keep, ttl, tags)
   if self.next then self.next:after_load(record, keep, ttl, tags) end
 end
 
---- Gives back what a load held, and tells who waits for it why it failed.
+--- Gives back what a load held, and tells who waits for it what came of it.
 -- @tparam table record the load
 function _M:release(record)
   if record.lease then leasing.give_back(self, record) end

@@ -271,6 +271,45 @@ describe("workers that miss at once", function()
     assert.same({ "loaded", "load" }, { get(0, "k") })
   end)
 
+  it("load once, and all get a value that its loader does not want kept", function()
+    start()
+    local ending = "function() return 'secret', nil, { cache = false } end"
+    assert.same({ ["true secret nil"] = true }, crowd(ending))
+    assert.equal(1, loads())
+    assert.same({ "loaded", "load" }, { get(1, "k") })
+  end)
+
+  it("load once, and all get a nil that is not cached", function()
+    start()
+    local ending = "function() return nil, nil, { cache = false } end"
+    assert.same({ ["true nil nil"] = true }, crowd(ending))
+    assert.equal(1, loads())
+  end)
+
+  it("do not get a value that is not kept, if its key was written meanwhile", function()
+    start()
+    local old = begin_in(0, GET:gsub("0, 'loaded'",
+      "0.3, function() return 'old', nil, { cache = false } end"), "k")
+    socket.sleep(0.05)
+    run_in(1, "rig.cache:delete('k')")
+    assert.same({ "loaded", "load" }, { get(1, "k") })
+    assert.equal("old", (old:values()))
+  end)
+
+  it("load anew when they are told to, whatever the dictionary has", function()
+    start()
+    run_in(0, "rig.cache:set('k', 'old')")
+    local fresh = [[
+      local value, err, source = rig.cache:get("k", { use_cache = false, HOW })
+      return value, source
+    ]]
+    for _, how in ipairs { "loader = rig.loader(0, 'new')",
+      "batch_loader = function(keys) return { [keys[1]] = 'new' } end" } do
+      assert.same({ "new", "load" }, { run_in(1, (fresh:gsub("HOW", how))) })
+      run_in(0, "rig.cache:set('k', 'old')")
+    end
+  end)
+
   it("load once also by get_many", function()
     start()
     local chunk = [[

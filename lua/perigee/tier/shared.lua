@@ -4,7 +4,7 @@
 -- after a prefix that holds the cache's name; `place` is the key's:
 --
 --     e place    the entry: a head of 24 bytes, its tags, its value
---     x place    why its last load failed, for those who waited for it
+--     x place    what came of its last load that is not kept, for those who waited for it
 --     v ...      versions of the cache, its spaces and its tags, as in `perigee.tier.redis_keys`
 --     h, r       the journal (`perigee.tier.journal`)
 --
@@ -255,33 +255,45 @@ function _M:delete(space, key)
   self.dict:delete(key_of(self, space, key))
 end
 
--- Errors ------------------------------------------------------------------------------------
+-- Results -----------------------------------------------------------------------------------
 
-local ERROR_S = 2
+local TOLD_S = 2
 
---- Tells those who wait for a lease why the load under it failed.
--- @tparam string at its place
--- @tparam number token ours
--- @tparam boolean raised whether the loader raised it
--- @param err
-function _M:tell_error(at, token, raised, err)
-  local bytes = tag_codec.encode { token, raised, err } or tag_codec.encode { token, raised,
-    tostring(err) }
-  self.dict:set(self.x .. at, bytes, ERROR_S)
+--- Tells those who wait for a lease what came of the load under it.
+-- @tparam table record the load
+-- @tparam number token what it had the lease by
+function _M:tell(record, token)
+  local value = record.value
+  local boxed = returns.to_table(value)
+  local told = { token, record.fence, record.wide, record.ok, boxed ~= nil and boxed ~= false,
+    boxed or value, record.err }
+  local bytes = tag_codec.encode(told)
+  if not bytes then -- an error object that cannot travel, or a value
+    if record.ok and record.err == nil then return end
+    told[6], told[7] = record.ok and nil or tostring(value), record.err and tostring(record.err)
+    bytes = tag_codec.encode(told)
+  end
+  self.dict:set(self.x .. record.at, bytes, TOLD_S)
 end
 
---- Why the load under somebody's lease failed.
--- @tparam string at its place
--- @tparam number|nil holder his token
--- @treturn boolean whether it did
--- @treturn boolean|nil whether the loader raised it
--- @return the error
-function _M:hear_error(at, holder)
-  local bytes = holder and self.dict:get(self.x .. at)
-  if not bytes then return false end
+--- What came of the load under somebody's lease, if nothing was written since that began.
+-- @tparam string at the key's place
+-- @tparam number holder his token
+-- @tparam number fence of the key, as it is now
+-- @tparam number wide the fence of all tags, as it is now
+-- @treturn boolean whether it is known
+-- @treturn boolean|nil whether the loader returned
+-- @return its value, or what it raised
+-- @return its err
+function _M:hear(at, holder, fence, wide)
+  local bytes = self.dict:get(self.x .. at)
+  if type(bytes) ~= "string" then return false end
   local ok, told = tag_codec.decode(bytes)
   if not ok or type(told) ~= "table" or told[1] ~= holder then return false end
-  return true, told[2] == true, told[3]
+  if told[2] ~= fence or told[3] ~= wide then return false end
+  local value = told[6]
+  if told[5] then value = type(value) == "table" and returns.from_table(value) or nil end
+  return true, told[4] == true, value, told[7]
 end
 
 return _M
