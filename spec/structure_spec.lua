@@ -121,7 +121,7 @@ local MODULES = {
   { "perigee.tier.shared", "lib", "codec", "doubles", "returns", "runtime.clock", "tags",
     "tier.place", "tier.redis_keys" },
   { "perigee.workers", "codec", "context", "metrics", "runtime", "runtime.nginx" },
-  { "perigee.leasing", "lib", "context", "flight", "landing", "runtime.nginx", "tier.place" },
+  { "perigee.leasing", "lib", "context", "flight", "landing", "runtime.nginx" },
   { "perigee.sharing", "codec", "context", "hearing", "landing", "leasing", "log", "options",
     "runtime", "runtime.nginx", "tier.board", "tier.journal", "tier.place", "tier.redis_keys",
     "tier.shared", "workers" },

@@ -18,8 +18,9 @@
 --                                it was cut off with its request
 --     is_fresh                   whether no level may be asked
 --     seen, token, session       what `perigee.remote` read before, its lease, and whose load it is
---     lease, at, hash, fence, wide, stamp, filled   what `perigee.sharing` has: its lease, the
---                                key's place and hash, what a fill compares, whether it was done
+--     lease, name, hash, fence, wide, stamp, filled   what `perigee.sharing` has: its lease, the
+--                                name and the hash of the key there, what a fill compares, and
+--                                whether it was done
 -- @module perigee.landing
 
 local context = require "perigee.context"
@@ -280,7 +281,7 @@ local function new_record()
     in_place = false, shared = false, abandon = abandon,
     aside = false, life = 0, thread = false,
     found = false, is_fresh = false, seen = false, token = false, session = nil,
-    lease = false, at = false, hash = 0, fence = 0, wide = 0, stamp = 0, filled = false,
+    lease = false, name = false, hash = 0, fence = 0, wide = 0, stamp = 0, filled = false,
   }
 end
 
@@ -289,7 +290,7 @@ end
 function _M.reuse(record)
   if record.cache.below then
     record.seen, record.token, record.session = false, false, nil
-    record.lease, record.at = false, false
+    record.lease, record.name = false, false
   end
   record.id, record.cache, record.key, record.loader, record.spec = 0, false, false, false, false
   record.value, record.err, record.outdated = nil, nil, false

@@ -11,7 +11,6 @@ local context = require "perigee.context"
 local flight = require "perigee.flight"
 local landing = require "perigee.landing"
 local ngx = require "perigee.runtime.nginx"
-local place = require "perigee.tier.place"
 
 local _M = {}
 
@@ -59,7 +58,7 @@ end
 -- What a fill will compare.
 local function begin(self, record)
   local space, key = space_of(record.cache), record.key
-  record.at, record.hash = place.of(space, key), self:hash(space, key)
+  record.name, record.hash = self:name_of(record.cache, key), self:hash(space, key)
   record.fence = self.board:fence(record.hash)
   record.wide = self.board:fence(self.wide)
   record.stamp, record.filled = self.tier:stamp(space), false
@@ -67,7 +66,7 @@ end
 
 -- Lands what another worker has by now.
 local function learn(self, record)
-  local left, value, tags = self.tier:get(space_of(record.cache), record.key)
+  local left, value, tags = self.tier:get(record.name, space_of(record.cache))
   if not left then return false end
   self.counters.shared_hits = self.counters.shared_hits + 1
   landing.land_found(record, value, left / 1000, tags, "shared")
@@ -89,7 +88,7 @@ end
 local function has_ended(self, record, holder)
   if record.done or not holder then return record.done end
   if learn(self, record) then return true end
-  local told, ok, value, err = self.tier:hear(record.at, holder, self.board:fence(record.hash),
+  local told, ok, value, err = self.tier:hear(record.name, holder, self.board:fence(record.hash),
     self.board:fence(self.wide))
   if told then landing.land(record, context.port.now(), ok, value, err, NOT_KEPT) end
   return told

@@ -126,9 +126,9 @@ local function seal(self, key, value, ttl, stamp, tags)
   return sealed
 end
 
-local function put(self, space, key, sealed, ttl)
-  if not sealed then return self.tier:delete(space, key) end
-  local ok, why = self.tier:put(space, key, sealed, ttl)
+local function put(self, key, name, sealed, ttl)
+  if not sealed then return self.tier:delete(name) end
+  local ok, why = self.tier:put(name, sealed, ttl)
   if not ok then return warn_once(self, key, why) end
   count(self, "shared_writes")
   return true
@@ -145,7 +145,8 @@ end
 function _M:set(space, key, value, ttl, tags, more, alone)
   local at = place.of(space, key)
   local sealed = seal(self, key, value, ttl, self.tier:stamp(space, tags), tags)
-  fenced(self, self:hash(space, key), put, self, space, key, sealed, ttl)
+  local name = self.tier:name(space, key)
+  fenced(self, self:hash(space, key), put, self, key, name, sealed, ttl)
   self.journal:publish("k" .. at)
   if self.next and not alone then self.next:set(space, key, value, ttl, tags, more) end
 end
@@ -157,8 +158,9 @@ function _M:add(key, value, ttl, tags, alone)
   local hash = self:hash("", key)
   local sealed = seal(self, key, value, ttl, self.tier:stamp("", tags), tags)
   local locked = self.board:lock(hash)
-  local is_free = self.tier:get("", key) == nil
-  if is_free then put(self, "", key, sealed, ttl) end
+  local name = self.tier:name("", key)
+  local is_free = self.tier:get(name, "") == nil
+  if is_free then put(self, key, name, sealed, ttl) end
   if locked then self.board:unlock(hash, is_free, false) end
   if not is_free then return false end
   self.journal:publish("k" .. place.of("", key))
@@ -174,7 +176,7 @@ end
 -- @treturn string|nil why it is not known that the remote cache forgot it, too
 function _M:delete(space, key, alone)
   local at = place.of(space, key)
-  fenced(self, self:hash(space, key), self.tier.delete, self.tier, space, key)
+  fenced(self, self:hash(space, key), self.tier.delete, self.tier, self.tier:name(space, key))
   self.journal:publish("k" .. at)
   if not self.next or alone then return true end
   return self.next:delete(space, key)
@@ -216,7 +218,7 @@ local function fill(self, record, ttl, tags)
   if not sealed or not board:lock(record.hash) then return end
   if not tags or board:lock(self.wide) then
     if is_unmoved(self, record, tags) then
-      record.filled = put(self, space, record.key, sealed, ttl) or false
+      record.filled = put(self, record.key, record.name, sealed, ttl) or false
     end
     if tags then board:unlock(self.wide, false, false) end
   end
@@ -229,13 +231,14 @@ end
 -- @tparam number|false ttl seconds
 -- @tparam table|nil tags its tags
 function _M:landed(record, keep, ttl, tags)
-  if keep and ttl and record.at and record.found ~= "shared" then fill(self, record, ttl, tags) end
+  local is_new = record.name and record.found ~= "shared"
+  if keep and ttl and is_new then fill(self, record, ttl, tags) end
   if record.lease then self:release(record) end
 end
 
 --- The same, and the levels below get it, too: see `perigee.remote`.
 function _M:after_load(record, keep, ttl, tags)
-  if keep and ttl and record.at then fill(self, record, ttl, tags) end
+  if keep and ttl and record.name then fill(self, record, ttl, tags) end
   if self.next then self.next:after_load(record, keep, ttl, tags) end
 end
 
@@ -244,6 +247,15 @@ end
 function _M:release(record)
   if record.lease then leasing.give_back(self, record) end
   if self.next and record.token then self.next:release(record) end
+end
+
+--- What an entry is called in the dictionary; that of the last miss is known.
+-- @tparam table cache the cache, or a part of it
+-- @param key the key
+-- @treturn string
+function _M:name_of(cache, key)
+  if self.missed == key and self.missed_in == cache then return self.missed_name end
+  return self.tier:name(space_of(cache), key)
 end
 
 --- Whether a load's key was looked for in vain, and nobody has filled it since.
@@ -276,11 +288,11 @@ end
 -- @return the value
 function _M:find(cache, key)
   local space = space_of(cache)
-  local fills = self.board:fills(self:hash(space, key))
-  local left, value, tags = self.tier:get(space, key)
+  local fills, name = self.board:fills(self:hash(space, key)), self.tier:name(space, key)
+  local left, value, tags = self.tier:get(name, space)
   if not left then
     count(self, "shared_misses")
-    self.missed_in, self.missed, self.fills = cache, key, fills
+    self.missed_in, self.missed, self.missed_name, self.fills = cache, key, name, fills
     return false
   end
   count(self, "shared_hits")
@@ -321,7 +333,8 @@ function _M.attach(cache, dict_name, codec, level)
     wide = number, -- the fence of all tags
     counters = new_counters(),
     ears = {}, looking = false, warned = false,
-    missed = nil, missed_in = false, fills = nil, -- what was last looked for in vain
+    -- What was last looked for in vain:
+    missed = nil, missed_in = false, missed_name = false, fills = nil,
     peeks = cache.remote and context.port.name == "none" or false,
   }, mt)
   self.journal = journal_face.new(dict, tier.prefix, self.board, number + 1)
@@ -343,7 +356,7 @@ end
 function _M:drop(kind, a, b)
   if ngx.worker.exiting() then return end -- those who stay hear it, too
   if kind == "key" then
-    fenced(self, self:hash(a, b), self.tier.delete, self.tier, a, b)
+    fenced(self, self:hash(a, b), self.tier.delete, self.tier, self.tier:name(a, b))
   elseif kind == "tag" then
     fenced(self, self.wide, self.tier.write_tag, self.tier, a)
   else

@@ -57,7 +57,7 @@ function _M.new(dict, name, codec)
   return setmetatable({
     dict = dict, codec = codec,
     prefix = "\0" .. head,
-    e = "\0e" .. head, x = "\0x" .. head, v = "\0v" .. head,
+    e = "\0e" .. head, v = "\0v" .. head,
     e_text = "\0e" .. head .. "\0s", -- in front of a key that is a string, of the direct API
     held = {}, held_count = 0, -- versions, by their keys
     stamps = {},               -- of entries without tags, by the name of their space
@@ -135,7 +135,11 @@ end
 
 -- Entries -----------------------------------------------------------------------------------
 
-local function key_of(self, space, key)
+--- What a key's entry is called in the dictionary.
+-- @tparam string space name of its space
+-- @tparam string|number|boolean key the key
+-- @treturn string
+function _M:name(space, key)
   if space == "" and type(key) == "string" then return self.e_text .. key end
   return self.e .. place.of(space, key)
 end
@@ -170,13 +174,13 @@ local function put_number(words, number)
 end
 
 --- An entry.
+-- @tparam string name from `name`
 -- @tparam string space name of its space
--- @tparam string|number|boolean key its key
 -- @treturn number|nil milliseconds left; nil: there is none
 -- @return its value
 -- @treturn table|nil its tags
-function _M:get(space, key)
-  local text = self.dict:get(key_of(self, space, key))
+function _M:get(name, space)
+  local text = self.dict:get(name)
   if type(text) ~= "string" or #text < HEAD then return nil end
   local head = ffi.cast(head_pointer, text)
   local bytes = ffi.cast(bytes_pointer, text) + HEAD
@@ -229,35 +233,37 @@ function _M:seal(value, ttl, stamp, tags)
 end
 
 --- Writes an entry.
--- @tparam string space name of its space
--- @tparam string|number|boolean key its key
+-- @tparam string name from `name`
 -- @tparam string sealed from `seal`
 -- @tparam number ttl seconds, or math.huge
 -- @treturn boolean whether there was room
 -- @treturn string|nil why not
-function _M:put(space, key, sealed, ttl)
-  local at = key_of(self, space, key)
+function _M:put(name, sealed, ttl)
   if #sealed > self.largest then
-    self.dict:delete(at)
+    self.dict:delete(name)
     return false, ("%d bytes, of %d at most in this dictionary"):format(#sealed, self.largest)
   end
   local expires = ttl < 1e8 and math.max(ttl, 0.001) or 0
-  local ok, why = self.dict:set(at, sealed, expires)
+  local ok, why = self.dict:set(name, sealed, expires)
   if ok then return true end
-  self.dict:delete(at)
+  self.dict:delete(name)
   return false, why
 end
 
 --- Forgets an entry.
--- @tparam string space name of its space
--- @tparam string|number|boolean key its key
-function _M:delete(space, key)
-  self.dict:delete(key_of(self, space, key))
+-- @tparam string name from `name`
+function _M:delete(name)
+  self.dict:delete(name)
 end
 
 -- Results -----------------------------------------------------------------------------------
 
 local TOLD_S = 2
+
+-- What is told of an entry's load is called like the entry, but for one letter.
+local function told_of(name)
+  return "\0x" .. name:sub(3)
+end
 
 --- Tells those who wait for a lease what came of the load under it.
 -- @tparam table record the load
@@ -273,11 +279,11 @@ function _M:tell(record, token)
     told[6], told[7] = record.ok and nil or tostring(value), record.err and tostring(record.err)
     bytes = tag_codec.encode(told)
   end
-  self.dict:set(self.x .. record.at, bytes, TOLD_S)
+  self.dict:set(told_of(record.name), bytes, TOLD_S)
 end
 
 --- What came of the load under somebody's lease, if nothing was written since that began.
--- @tparam string at the key's place
+-- @tparam string name from `name`
 -- @tparam number holder his token
 -- @tparam number fence of the key, as it is now
 -- @tparam number wide the fence of all tags, as it is now
@@ -285,8 +291,8 @@ end
 -- @treturn boolean|nil whether the loader returned
 -- @return its value, or what it raised
 -- @return its err
-function _M:hear(at, holder, fence, wide)
-  local bytes = self.dict:get(self.x .. at)
+function _M:hear(name, holder, fence, wide)
+  local bytes = self.dict:get(told_of(name))
   if type(bytes) ~= "string" then return false end
   local ok, told = tag_codec.decode(bytes)
   if not ok or type(told) ~= "table" or told[1] ~= holder then return false end
