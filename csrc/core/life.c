@@ -16,6 +16,7 @@ enum { GENERATIONS = 1 << 29 }; /* ids stay below 2^53 */
 
 typedef struct life {
   const void *owner;   /* NULL: the slot is free */
+  void *const *watch;  /* NULL, or what says that the life is over */
   uint32_t generation; /* 1 .. GENERATIONS - 1 */
   int32_t next;
   int32_t works; /* that have begun and not ended */
@@ -35,18 +36,36 @@ static double id_of(int32_t slot) {
   return (double)lives[slot].generation * SLOTS + slot;
 }
 
+static void insert(int32_t slot) {
+  int32_t *bucket = bucket_of(lives[slot].owner);
+  lives[slot].next = *bucket;
+  *bucket = slot;
+}
+
+static void end(int32_t slot) {
+  int32_t *link = bucket_of(lives[slot].owner);
+  while (*link != slot) link = &lives[*link].next;
+  *link = lives[slot].next;
+  losses += lives[slot].works;
+  lives[slot].owner = NULL;
+  lives[slot].generation = lives[slot].generation % (GENERATIONS - 1) + 1;
+  lives[slot].next = free_list;
+  free_list = slot;
+}
+
+/* Ends a life that is seen to be over. Returns whether it lasts. */
+static int lasts(int32_t slot) {
+  if (!lives[slot].watch || *lives[slot].watch) return 1;
+  end(slot);
+  return 0;
+}
+
 /* The slot of a life that lasts, or NONE. */
 static int32_t slot_of(double id) {
   if (!(id >= SLOTS && id < 9007199254740992.0)) return NONE;
   int32_t slot = (int32_t)((uint64_t)id % SLOTS);
   if (slot >= capacity || !lives[slot].owner || id_of(slot) != id) return NONE;
-  return slot;
-}
-
-static void insert(int32_t slot) {
-  int32_t *bucket = bucket_of(lives[slot].owner);
-  lives[slot].next = *bucket;
-  *bucket = slot;
+  return lasts(slot) ? slot : NONE;
 }
 
 /* Doubles the slots, and sorts the lives that last into twice the buckets. */
@@ -74,36 +93,30 @@ static int grow(void) {
 PERIGEE_API double perigee_life_of(const void *owner) {
   if (!capacity || !owner) return 0;
   for (int32_t slot = *bucket_of(owner); slot != NONE; slot = lives[slot].next) {
-    if (lives[slot].owner == owner) return id_of(slot);
+    if (lives[slot].owner == owner) return lasts(slot) ? id_of(slot) : 0;
   }
   return 0;
 }
 
-PERIGEE_API double perigee_life_begin(const void *owner) {
+PERIGEE_API double perigee_life_begin(const void *owner, void *const *watch) {
   if (!owner || (free_list == NONE && grow() != 0)) return 0;
   int32_t slot = free_list;
   free_list = lives[slot].next;
   lives[slot].owner = owner;
+  lives[slot].watch = watch;
   lives[slot].works = 0;
   insert(slot);
   return id_of(slot);
 }
 
+/* A clean-up's data is the id itself: what has ended is not ended again in somebody else's place. */
 PERIGEE_API void *perigee_life_data(double id) {
-  return (void *)((uintptr_t)slot_of(id) + 1); /* NULL: it is over */
+  return (void *)(uintptr_t)id;
 }
 
 PERIGEE_API void perigee_life_end(void *data) {
-  int32_t slot = (int32_t)((uintptr_t)data - 1);
-  if (!data || slot >= capacity || !lives[slot].owner) return;
-  int32_t *link = bucket_of(lives[slot].owner);
-  while (*link != slot) link = &lives[*link].next;
-  *link = lives[slot].next;
-  losses += lives[slot].works;
-  lives[slot].owner = NULL;
-  lives[slot].generation = lives[slot].generation % (GENERATIONS - 1) + 1;
-  lives[slot].next = free_list;
-  free_list = slot;
+  int32_t slot = slot_of((double)(uintptr_t)data);
+  if (slot != NONE) end(slot);
 }
 
 PERIGEE_API int32_t perigee_life_is_over(double id) {
@@ -116,5 +129,8 @@ PERIGEE_API void perigee_life_work(double id, int32_t delta) {
 }
 
 PERIGEE_API double perigee_life_losses(void) {
+  for (int32_t slot = 0; slot < capacity; slot++) {
+    if (lives[slot].owner && lives[slot].works > 0) lasts(slot);
+  }
   return losses;
 }

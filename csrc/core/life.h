@@ -21,8 +21,10 @@
 double perigee_life_of(const void *owner);
 
 /* perigee_life_begin: begins the life of an owner who has none. Returns its id, or 0 when memory is
- * out. The caller sees to it that the host calls perigee_life_end(perigee_life_data(id)), once. */
-double perigee_life_begin(const void *owner);
+ * out. The caller sees to it that the host calls perigee_life_end(perigee_life_data(id)), once.
+ * `watch` is NULL, or a pointer of the host's that is NULL when the life is over before that; it is
+ * borrowed until perigee_life_end. */
+double perigee_life_begin(const void *owner, void *const *watch);
 void *perigee_life_data(double life);
 void perigee_life_end(void *data);
 
@@ -32,7 +34,8 @@ int32_t perigee_life_is_over(double life);
 /* perigee_life_work: so many works more (or fewer) have begun in this life and not ended. */
 void perigee_life_work(double life, int32_t delta);
 
-/* perigee_life_losses: how many works were left unfinished by lives that ended, ever. */
+/* perigee_life_losses: how many works were left unfinished by lives that ended, ever. Looks at every
+ * life that lasts. */
 double perigee_life_losses(void);
 /* ffi: end */
 

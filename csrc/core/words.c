@@ -22,11 +22,13 @@ typedef struct fence {
   _Atomic uint32_t number;
   _Atomic int32_t holder; /* of the lock: process id, or 0 */
   _Atomic uint32_t fills;
-  int32_t worker; /* of the lease: process id, or 0; with what follows, under the lock */
-  double hash;    /* of the key */
-  double token;   /* of the work */
+  int32_t worker;      /* of the lease: process id, or 0; with what follows, under the lock */
+  double hash;         /* of the key */
+  double token;        /* of the work */
+  double lease_number; /* the fence's, when the work began */
   double until_ms;
-  uint64_t spare[3];
+  double deferred_until_ms; /* till then leases are to be had elsewhere */
+  uint64_t spare;
 } fence;
 
 struct perigee_board {
@@ -154,15 +156,32 @@ PERIGEE_API void perigee_board_unlock(perigee_board *board, double which, int32_
   unlock(f);
 }
 
+static void defer(fence *f, double until_ms) {
+  if (f->deferred_until_ms < until_ms) f->deferred_until_ms = until_ms;
+}
+
+static int is_taken(const fence *f, double now_ms, int32_t self) {
+  if (!f->worker || f->until_ms <= now_ms) return 0;
+  return f->worker == self || !is_dead(f->worker);
+}
+
 PERIGEE_API double perigee_board_take(perigee_board *board, double hash, double token,
-                                      double now_ms, double until_ms, int32_t self) {
+                                      double number, double now_ms, double until_ms, int32_t self) {
   fence *f = fence_of(board, hash);
+  double answer = 0;
   if (!perigee_board_lock(board, hash, self)) return -1;
-  int taken = f->worker && f->until_ms > now_ms && (f->worker == self || !is_dead(f->worker));
-  double answer = !taken ? 0 : f->hash == hash ? f->token : -1;
-  if (!taken) {
+  int taken = is_taken(f, now_ms, self);
+  if (taken && f->hash == hash && f->lease_number == number) {
+    answer = f->token;
+  } else if ((taken && f->hash != hash) || f->deferred_until_ms > now_ms) {
+    defer(f, until_ms);
+    answer = -1;
+  } else {
     f->worker = self;
-    f->hash = hash, f->token = token, f->until_ms = until_ms;
+    f->hash = hash;
+    f->token = token;
+    f->lease_number = number;
+    f->until_ms = until_ms;
   }
   unlock(f);
   return answer;
@@ -184,4 +203,11 @@ PERIGEE_API void perigee_board_give(perigee_board *board, double hash, double to
     f->token = 0;
   }
   unlock(f);
+}
+
+PERIGEE_API void perigee_board_defer(perigee_board *board, double hash, double until_ms,
+                                     int32_t self) {
+  if (!perigee_board_lock(board, hash, self)) return;
+  defer(fence_of(board, hash), until_ms);
+  unlock(fence_of(board, hash));
 }

@@ -69,16 +69,19 @@ void perigee_board_unlock(perigee_board *board, double which, int32_t written, i
 void perigee_board_move(perigee_board *board, double which);
 
 /* perigee_board_take: takes the lease of the key with this hash, for process `self`, until `until_ms`
- * at the latest. `token` (> 0) is the caller's own. Returns 0: it is ours; the token of who has it;
- * or -1: the fence's lease is another key's, or nobody knows. */
-double perigee_board_take(perigee_board *board, double hash, double token, double now_ms,
-                          double until_ms, int32_t self);
+ * at the latest. `token` (> 0) is the caller's own, `number` that of the fence when its work began:
+ * who works with an older one has the lease no more. Returns 0: it is ours; the token of who has it;
+ * or -1: leases of this fence are to be had elsewhere now, as two of its keys need one. */
+double perigee_board_take(perigee_board *board, double hash, double token, double number,
+                          double now_ms, double until_ms, int32_t self);
 
 /* perigee_board_renew: makes a lease of process `self` last; perigee_board_give: gives it back.
- * Nothing happens if it is not ours any more. */
+ * Nothing happens if it is not ours any more. perigee_board_defer: leases of this fence are to be had
+ * elsewhere until then. */
 void perigee_board_renew(perigee_board *board, double hash, double token, double until_ms,
                          int32_t self);
 void perigee_board_give(perigee_board *board, double hash, double token, int32_t self);
+void perigee_board_defer(perigee_board *board, double hash, double until_ms, int32_t self);
 /* ffi: end */
 
 #endif

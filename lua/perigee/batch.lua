@@ -100,7 +100,7 @@ end
 local function call_loader(batch, keys, records)
   local cache = batch.cache
   cache.batches, cache.batched_keys = cache.batches + 1, cache.batched_keys + #keys
-  land_each(records, batch.loader(keys))
+  land_each(records, (batch.call or batch.loader)(keys))
 end
 
 -- The second level first; the loader is called with what that leaves, in one or more parts.
@@ -144,6 +144,11 @@ local function abandon(batch)
   land_rest(batch, "cancelled")
 end
 
+-- The request that was to run it has ended.
+local function lose(batch)
+  if not batch.records then take(batch) end
+end
+
 local function open_batch(cache, loader, window)
   local now = context.port.now()
   local id = C.perigee_batch_begin(registry, 0, cache.max_batch_size,
@@ -157,7 +162,7 @@ local function open_batch(cache, loader, window)
     records = false, -- once it has left
     ids = false,     -- of the records, as they were then
     group = {},      -- inside nginx: the records from the beginning
-    abandon = abandon,
+    abandon = abandon, lose = lose,
   }
 end
 
@@ -166,7 +171,10 @@ local function add(batch, key, spec, behind)
   local record = landing.record(batch.cache, key, false, spec, batch.opened, behind)
   local s, n = identity(key)
   flight.begin(record, s, n, batch.head and batch.head.id or 0)
-  if context.port.lead then batch.group[#batch.group + 1] = record end
+  if context.port.lead then
+    batch.group[#batch.group + 1] = record
+    record.batch = not batch.head and batch
+  end
   batch.head = batch.head or record
   local size = C.perigee_batch_add(registry, batch.id, record.id)
   if size == 0 then landing.land(record, batch.opened, false, "perigee: out of memory") end
@@ -301,7 +309,7 @@ end
 local function result_of(cache, record, spec, source, arrived)
   local starter, loader = alone(spec)
   local port = context.port
-  if port.may_wait and not port.may_wait() and load.is_forbidden(record) then
+  if port.may_wait and not port.may_wait() and landing.is_forbidden(record) then
     return load.put_off(cache, record.key, starter, loader, spec)
   end
   local was_for_nobody = record.found == "miss" and loader -- a load of somebody without a loader

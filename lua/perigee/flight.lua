@@ -223,12 +223,13 @@ local function run_behind(run, work)
   else
     adopt(work, life)
   end
-  run(work)
+  local limit = work.cache.load_timeout
+  if limit < math.huge then context.port.timebox(run, work, limit) else run(work) end
 end
 
 local function lead_aside(port, record, run, work)
   if record.aside == "behind" then
-    upvalues.close(work.loader)
+    if work.loader then work.call = upvalues.moved(work.loader) end
     port.spawn(run_behind, run, work)
   else
     record.thread = port.lead(run, work)

@@ -14,6 +14,8 @@
 --                                a timer, "thread" if in a light thread of his
 --     life                       inside nginx: of the request that it runs in, 0 for none yet
 --     thread                     inside nginx: that light thread
+--     batch                      inside nginx: what it is the head of
+--     call                       inside nginx: its loader as a timer may call it
 --     found                      the level that had it; "miss": nobody had, and no loader; "lost":
 --                                it was cut off with its request
 --     is_fresh                   whether no level may be asked
@@ -167,6 +169,25 @@ function _M.land_found(record, value, left, tags, level)
   if cache.store.queued > 0 then cache.store:tell() end
 end
 
+-- What a loader that waits raises where nothing can: of ngx_lua, of LuaJIT, of Perigee.
+local FORBIDDEN = { "API disabled in the ", "no request found", "attempt to yield ",
+  "cannot wait here: " }
+
+--- Whether a load failed because its loader would have had to wait where nothing can.
+-- @tparam table record a load
+-- @treturn boolean
+function _M.is_forbidden(record)
+  local err = record.value
+  if record.ok and err == nil then err = record.err end -- of a load within it
+  if not record.done or record.ok and record.value ~= nil or type(err) ~= "string" then
+    return false
+  end
+  for i = 1, #FORBIDDEN do
+    if err:find(FORBIDDEN[i], 1, true) then return true end
+  end
+  return false
+end
+
 -- What it holds of other processes' patience.
 local function release(record)
   if record.token or record.lease then record.cache.below:release(record) end
@@ -180,6 +201,18 @@ function _M.lose(record)
   record.found, record.shared = "lost", true
   land_flight(record, false)
   release(record)
+  if record.batch then record.batch:lose() end
+end
+
+--- Ends a load with what another worker's came to, which is not kept, and is no load of ours.
+-- @tparam table record the load
+-- @tparam boolean ok false: `value` is what its loader raised
+-- @param value as returned
+-- @param err as returned
+function _M.land_told(record, ok, value, err)
+  if record.done then return end
+  record.ok, record.value, record.err = ok, value, err
+  land_flight(record, false)
 end
 
 --- Ends a load that had no loader: no level has the key.
@@ -246,6 +279,7 @@ end
 -- @tparam table record the load
 function _M.call(record)
   if record.cache.below then record.since = context.port.now() end -- asking it was no loading
+  if record.aside == "behind" then return land_now(record, pcall(record.call, record.key)) end
   land_now(record, pcall(record.loader, record.key))
 end
 
@@ -279,7 +313,7 @@ local function new_record()
     id = 0, outer = 0, cache = false, key = false, loader = false, spec = false, began = 0,
     since = 0, done = false, ok = false, value = nil, err = nil, outdated = false,
     in_place = false, shared = false, abandon = abandon,
-    aside = false, life = 0, thread = false,
+    aside = false, life = 0, thread = false, batch = false, call = false,
     found = false, is_fresh = false, seen = false, token = false, session = nil,
     lease = false, name = false, hash = 0, fence = 0, wide = 0, stamp = 0, filled = false,
   }
@@ -292,6 +326,7 @@ function _M.reuse(record)
     record.seen, record.token, record.session = false, false, nil
     record.lease, record.name = false, false
   end
+  if record.aside then record.thread, record.call = false, false end
   record.id, record.cache, record.key, record.loader, record.spec = 0, false, false, false, false
   record.value, record.err, record.outdated = nil, nil, false
   record.done, record.ok = false, false
@@ -315,7 +350,7 @@ local function place_of(cache, spec, behind)
   if not context.port.may_wait() then return false end
   local detach = cache.detach
   if spec and spec.detach ~= nil then detach = spec.detach end
-  if detach then return "behind" end
+  if detach and not context.port.is_timer() then return "behind" end
   local patience = min(cache.load_timeout, spec and spec.timeout or huge)
   return (patience < huge or spec and spec.aside) and "thread" or false
 end

@@ -21,6 +21,14 @@ function _M:release()
   self.tickets = {}
 end
 
+--- Somebody waits no more.
+-- @tparam number ticket his
+function _M:leave(ticket)
+  for i = #self.tickets, 1, -1 do
+    if self.tickets[i] == ticket then table.remove(self.tickets, i) end
+  end
+end
+
 --- Waits for the end of the work.
 -- @tparam number timeout seconds, or math.huge
 -- @treturn boolean whether it has ended
@@ -35,7 +43,7 @@ function _M:wait(timeout)
     local ticket, why = port.can_wait()
     if not ticket then return false, why end
     self.tickets[#self.tickets + 1] = ticket
-    port.park(ticket, left or nil)
+    if not port.park(ticket, left or nil) then self:leave(ticket) end
   end
   return true
 end

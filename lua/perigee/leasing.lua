@@ -14,7 +14,6 @@ local ngx = require "perigee.runtime.nginx"
 
 local _M = {}
 
-local NOT_KEPT = { cache = false }
 local LEASE_S, RENEW_S = 5, 1
 local LOOK_FIRST_S, LOOK_LAST_S = 0.001, 0.002
 local PATIENCE_S, PATIENCE_INSIDE_S = 60, 5 -- for another worker's load; inside a load of ours
@@ -28,9 +27,12 @@ end
 -- @tparam table self the level: see `perigee.sharing`
 -- @tparam table record the load
 function _M.give_back(self, record)
-  if not record.filled and record.found ~= "lost" then self.tier:tell(record, record.lease) end
-  self.board:give(record.hash, record.lease)
+  local token = record.lease
   record.lease = false
+  if not record.filled and not record.found and not landing.is_forbidden(record) then
+    pcall(self.tier.tell, self.tier, record, token) -- an error may not want to be text
+  end
+  self.board:give(record.hash, token, record.fence)
 end
 
 --- Makes the leases of loads last that have run for a while.
@@ -38,7 +40,7 @@ function _M.renew()
   local now = context.port.now()
   flight.each(function(record)
     if record.lease and now - record.since > RENEW_S then
-      record.cache.shared.board:renew(record.hash, record.lease, LEASE_S)
+      record.cache.shared.board:renew(record.hash, record.lease, LEASE_S, record.fence)
     end
   end)
 end
@@ -77,7 +79,7 @@ end
 local function take_lease(self, record)
   if record.is_fresh then return true end
   local token = new_token()
-  local taken, holder = self.board:take(record.hash, token, LEASE_S)
+  local taken, holder = self.board:take(record.hash, token, LEASE_S, record.fence)
   if not taken then return false, holder end
   record.lease = token
   if self:has_just_looked(record) then return true end
@@ -90,7 +92,7 @@ local function has_ended(self, record, holder)
   if learn(self, record) then return true end
   local told, ok, value, err = self.tier:hear(record.name, holder, self.board:fence(record.hash),
     self.board:fence(self.wide))
-  if told then landing.land(record, context.port.now(), ok, value, err, NOT_KEPT) end
+  if told then landing.land_told(record, ok, value, err) end
   return told
 end
 

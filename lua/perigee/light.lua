@@ -19,6 +19,7 @@ local Task = {}
 local task_mt = { __index = Task, __name = "perigee.task" }
 
 local GRACE_S = 1
+local LOOK_S = 1 -- how often it is looked whether a task's request lives
 
 -- Tasks ---------------------------------------------------------------------------------------
 
@@ -40,6 +41,7 @@ local function end_task(task, ok, ...)
 end
 
 local function work(task, load, session, fn, ...)
+  task.life = context.port.life()
   context.load, context.session, context.task = load, session, task
   end_task(task, pcall(fn, ...))
   context.load, context.session, context.task = 0, nil, nil
@@ -47,7 +49,7 @@ end
 
 local function new_task()
   return setmetatable({ status = false, stop = false, shields = 0, ticket = false, tickets = {},
-    thread = false }, task_mt)
+    life = 0 }, task_mt)
 end
 
 --- Starts `fn(...)` as a light thread of this request at once; where nginx allows none, in a timer.
@@ -61,15 +63,21 @@ function _M.spawn(fn, ...)
     ngx.thread.spawn(work, task, context.load, context.session, fn, ...)
   else
     local arguments, n = { ... }, select("#", ...)
-    upvalues.close(fn)
+    local moved = upvalues.moved(fn)
     port.spawn(function()
-      work(task, context.load, context.session, fn, unpack(arguments, 1, n))
+      work(task, context.load, context.session, moved, unpack(arguments, 1, n))
     end)
   end
   return task
 end
 
--- Waits until the task has ended; false: the time was up before.
+local function remove(list, ticket)
+  for i = #list, 1, -1 do
+    if list[i] == ticket then table.remove(list, i) end
+  end
+end
+
+-- Waits until the task has ended, also by the end of its request; false: the time was up before.
 local function join(task, timeout)
   local port = context.port
   local deadline = port.now() + (timeout or math.huge)
@@ -79,7 +87,12 @@ local function join(task, timeout)
     local ticket, why = port.can_wait()
     if not ticket then error(why, 0) end
     task.tickets[#task.tickets + 1] = ticket
-    port.park(ticket, left < math.huge and left or nil)
+    local ok, err = pcall(port.park, ticket, math.min(left, LOOK_S))
+    remove(task.tickets, ticket)
+    if not ok then error(err, 0) end
+    if not task.status and task.life ~= 0 and port.is_over(task.life) then
+      task.status, task.err = "failed", "the request of this task has ended"
+    end
   end
   return true
 end
@@ -232,9 +245,13 @@ end
 function _M.wrap(fn)
   checks.callable("perigee.wrap", fn)
   local load, session, task = context.load, context.session, context.task
+  local function over(...)
+    context.load, context.session, context.task = 0, nil, nil
+    return ...
+  end
   return coroutine.wrap(function(...)
     context.load, context.session, context.task = load, session, task
-    return fn(...)
+    return over(fn(...))
   end)
 end
 

@@ -12,19 +12,36 @@ local store_face = require "perigee.store"
 
 local identity, STALE = store_face.identity, store_face.STALE
 local count, land, reuse = landing.count, landing.land, landing.reuse
+local is_forbidden = landing.is_forbidden
 local begin, start_flight = flight.begin, flight.start
 local new_record, call = landing.record, landing.call
 local error = error
 
 local _M = {}
 
+-- Loads that ran within one whose light thread has been ended will not go on.
+local function lose_inner(record)
+  flight.each(function(inner)
+    if inner.outer == record.id and inner.life == record.life and inner.aside ~= "behind" then
+      landing.lose(inner)
+      lose_inner(inner)
+    end
+  end)
+end
+
+-- Ends the light thread of a load that took too long, if it is the caller's; not that of a batch.
+local function end_thread(record)
+  if record.aside ~= "thread" or not record.loader or not record.thread then return end
+  if not context.port.kill(record.thread, record.life) then return end
+  record.thread = false
+  lose_inner(record)
+end
+
 --- Gives a load up that took longer than `load_timeout`.
 -- @tparam table record the load
 function _M.give_up(record)
   land(record, context.port.now(), true, nil, "timeout")
-  if record.aside == "thread" and record.loader and record.thread then -- not a whole batch
-    context.port.kill(record.thread, record.life)
-  end
+  end_thread(record)
 end
 
 -- Whether the request that ran a load has ended before it, or no timer can be had to run it.
@@ -177,8 +194,11 @@ function _M.wait(record, patience)
     limit = limit - (context.port.now() - record.since)
   end
   local wait = context.port.is_over and wait_and_look or flight.wait
-  if wait(record, math.min(limit, patience)) then return true end
-  if limit <= patience then _M.give_up(record) end
+  if not wait(record, math.min(limit, patience)) then
+    if limit <= patience then _M.give_up(record) end
+  elseif record.err == "timeout" and record.thread then -- somebody else gave it up
+    end_thread(record)
+  end
   return record.done
 end
 
@@ -205,22 +225,6 @@ local function refresh_behind(cache, key, starter, loader, spec)
   return starter(cache, key, loader, spec, true)
 end
 _M.refresh_behind = refresh_behind
-
--- What a loader that waits raises where nothing can: of ngx_lua, of LuaJIT, of Perigee.
-local FORBIDDEN = { "API disabled in the ", "no request found", "attempt to yield ",
-  "cannot wait here: " }
-
-local function is_forbidden(record)
-  local err = record.value
-  if record.ok and err == nil then err = record.err end -- of a load within it
-  if not record.done or record.ok and record.value ~= nil or type(err) ~= "string" then
-    return false
-  end
-  for i = 1, #FORBIDDEN do
-    if err:find(FORBIDDEN[i], 1, true) then return true end
-  end
-  return false
-end
 
 -- A phase of nginx in which nothing can wait, not even for a load that runs: an old value; or a
 -- loader that does not wait; or why not, and a refresh that the next caller finds done.
@@ -255,7 +259,6 @@ function _M.put_off(cache, key, starter, loader, spec)
   refresh_behind(cache, key, starter, loader, spec)
   return nil, why, "load"
 end
-_M.is_forbidden = is_forbidden
 
 --- Gets a value from the running load of a key, or from a new one.
 -- @tparam table cache the cache
@@ -265,8 +268,9 @@ _M.is_forbidden = is_forbidden
 -- @tparam function loader its loader
 -- @tparam table|false spec options of the call
 -- @tparam number|nil arrived version of the cache's tags when the caller came; nil: now
+-- @tparam number|nil until_s when the caller's patience ends; nil: as the options say
 -- @return value, err, source
-function _M.through(cache, key, record, starter, loader, spec, arrived)
+function _M.through(cache, key, record, starter, loader, spec, arrived, until_s)
   arrived = arrived or cache.tagged and cache.store:tag_version() or 0
   local counted = record == nil
   local source = "load"
@@ -280,12 +284,14 @@ function _M.through(cache, key, record, starter, loader, spec, arrived)
     source = "wait"
     count(cache, "coalesced", 1)
   end
-  if not record.done and not _M.wait(record, spec and spec.timeout or math.huge) then
+  if spec and spec.timeout then until_s = until_s or context.port.now() + spec.timeout end
+  if not record.done
+    and not _M.wait(record, until_s and until_s - context.port.now() or math.huge) then
     return nil, "timeout", source
   end
   if record.found == "lost" or record.found == "miss" and loader -- it was for somebody without one
     or is_old_for(record, source, arrived) then -- the next one begins later than he came
-    return _M.through(cache, key, nil, starter, loader, spec, arrived)
+    return _M.through(cache, key, nil, starter, loader, spec, arrived, until_s)
   end
   return outcome(record, source, counted)
 end

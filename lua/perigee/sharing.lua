@@ -13,6 +13,7 @@
 -- of the cache), nor one from before a `clear` (the stamp).
 -- @module perigee.sharing
 
+local C = require("perigee.lib").core
 local board_face = require "perigee.tier.board"
 local codec_face = require "perigee.codec"
 local context = require "perigee.context"
@@ -31,6 +32,8 @@ local workers = require "perigee.workers"
 
 local _M = {}
 local mt = { __index = _M, __name = "perigee.sharing" }
+
+local FENCES = C.PERIGEE_FENCES
 
 local attached = {}
 
@@ -65,6 +68,11 @@ local HEARD = {
     self.ears.on_clear()
   end,
 }
+
+-- A version was made, or changed for a reason that needs nothing more here.
+function HEARD.v(self)
+  self.tier:forget()
+end
 
 local function hear(self, what)
   if not what then
@@ -159,9 +167,13 @@ function _M:add(key, value, ttl, tags, alone)
   local sealed = seal(self, key, value, ttl, self.tier:stamp("", tags), tags)
   local locked = self.board:lock(hash)
   local name = self.tier:name("", key)
-  local is_free = self.tier:get(name, "") == nil
-  if is_free then put(self, key, name, sealed, ttl) end
-  if locked then self.board:unlock(hash, is_free, false) end
+  local ok, is_free = pcall(function()
+    if self.tier:get(name, "") ~= nil then return false end
+    put(self, key, name, sealed, ttl)
+    return true
+  end)
+  if locked then self.board:unlock(hash, is_free, false) else self.board:move(hash) end
+  if not ok then error(is_free, 0) end
   if not is_free then return false end
   self.journal:publish("k" .. place.of("", key))
   if self.next and not alone then self.next:set("", key, value, ttl, tags) end
@@ -209,20 +221,37 @@ local function is_unmoved(self, record, tags)
   return not tags or board:fence(self.wide) == record.wide
 end
 
+-- Under the locks that it needs. The lower fence's is taken first, so that no two wait for each
+-- other; of two keys on one fence there is one lock.
+local function fill_locked(self, record, sealed, ttl, tags)
+  if not is_unmoved(self, record, tags) then return false end
+  return put(self, record.key, record.name, sealed, ttl) or false
+end
+
+local function under_lock(self, hash, filled, act, ...)
+  local board = self.board
+  if not board:lock(hash) then return false end
+  local ok, result = pcall(act, ...)
+  board:unlock(hash, false, filled)
+  if not ok then error(result, 0) end
+  return result
+end
+
 -- Stores the value of a load, if its key was not written meanwhile, nor, if it has tags, any tag.
 local function fill(self, record, ttl, tags)
-  local board, space, tier = self.board, space_of(record.cache), self.tier
   tags = tags and #tags > 0 and tags or nil
-  local sealed = seal(self, record.key, record.value, ttl,
-    tags and tier:stamp(space, tags) or record.stamp, tags)
-  if not sealed or not board:lock(record.hash) then return end
-  if not tags or board:lock(self.wide) then
-    if is_unmoved(self, record, tags) then
-      record.filled = put(self, record.key, record.name, sealed, ttl) or false
-    end
-    if tags then board:unlock(self.wide, false, false) end
+  local stamp = tags and self.tier:stamp(space_of(record.cache), tags) or record.stamp
+  local sealed = seal(self, record.key, record.value, ttl, stamp, tags)
+  if not sealed then return end
+  local first, second = record.hash, self.wide
+  local is_one = first % FENCES == second % FENCES
+  if not tags or is_one then
+    record.filled = under_lock(self, first, true, fill_locked, self, record, sealed, ttl, tags)
+    return
   end
-  board:unlock(record.hash, false, true)
+  if first % FENCES > second % FENCES then first, second = second, first end
+  record.filled = under_lock(self, first, true, under_lock, self, second, true, fill_locked, self,
+    record, sealed, ttl, tags)
 end
 
 --- A load has ended: its value is shared, if memory keeps it.
@@ -338,6 +367,7 @@ function _M.attach(cache, dict_name, codec, level)
     peeks = cache.remote and context.port.name == "none" or false,
   }, mt)
   self.journal = journal_face.new(dict, tier.prefix, self.board, number + 1)
+  tier.on_new = function() self.journal:publish "v" end
   self.hear = function(what)
     count(self, "shared_notices")
     hear(self, what)
@@ -356,12 +386,13 @@ end
 function _M:drop(kind, a, b)
   if ngx.worker.exiting() then return end -- those who stay hear it, too
   if kind == "key" then
-    fenced(self, self:hash(a, b), self.tier.delete, self.tier, self.tier:name(a, b))
+    return fenced(self, self:hash(a, b), self.tier.delete, self.tier, self.tier:name(a, b))
   elseif kind == "tag" then
     fenced(self, self.wide, self.tier.write_tag, self.tier, a)
   else
     fenced(self, self.wide, self.tier.clear, self.tier, kind == "space" and a or nil)
   end
+  self.journal:publish "v"
 end
 
 --- Ends it.
@@ -374,6 +405,7 @@ end
 local function keep_up()
   for self in next, attached do
     if not self.journal:is_quiet() then catch_up(self) end
+    self.tier:refresh()
   end
   if next(attached) then leasing.renew() end
 end

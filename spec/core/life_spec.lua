@@ -10,7 +10,7 @@ local function finish(life) C.perigee_life_end(C.perigee_life_data(life)) end
 describe("the lives of owners", function()
   it("an owner has none before one begins, and the same until it ends", function()
     assert.equal(0, C.perigee_life_of(owner(1)))
-    local life = C.perigee_life_begin(owner(1))
+    local life = C.perigee_life_begin(owner(1), nil)
     assert.is_true(life > 0)
     assert.equal(life, C.perigee_life_of(owner(1)))
     assert.equal(0, C.perigee_life_is_over(life))
@@ -20,9 +20,9 @@ describe("the lives of owners", function()
   end)
 
   it("an address used again begins a life of its own", function()
-    local first = C.perigee_life_begin(owner(1))
+    local first = C.perigee_life_begin(owner(1), nil)
     finish(first)
-    local second = C.perigee_life_begin(owner(1))
+    local second = C.perigee_life_begin(owner(1), nil)
     assert.not_equal(first, second)
     assert.equal(1, C.perigee_life_is_over(first))
     assert.equal(0, C.perigee_life_is_over(second))
@@ -30,23 +30,42 @@ describe("the lives of owners", function()
   end)
 
   it("nobody has no life", function()
-    assert.equal(0, C.perigee_life_begin(nil))
+    assert.equal(0, C.perigee_life_begin(nil, nil))
     assert.equal(0, C.perigee_life_of(nil))
   end)
 
   it("ending what has ended, or nothing, does nothing", function()
-    local life = C.perigee_life_begin(owner(1))
-    local other = C.perigee_life_begin(owner(2))
+    local life = C.perigee_life_begin(owner(1), nil)
+    local other = C.perigee_life_begin(owner(2), nil)
     finish(life)
     finish(life)
-    assert.is_true(C.perigee_life_data(life) == nil)
     C.perigee_life_end(nil)
     assert.equal(0, C.perigee_life_is_over(other))
+    local third = C.perigee_life_begin(owner(3), nil) -- where the first one was
+    finish(life)
+    assert.equal(0, C.perigee_life_is_over(third))
     finish(other)
+    finish(third)
+  end)
+
+  it("a life that is watched is over when what says so is cleared", function()
+    local losses, watch = C.perigee_life_losses(), ffi.new "void *[1]"
+    watch[0] = ffi.cast("void *", 1)
+    local life = C.perigee_life_begin(owner(1), watch)
+    C.perigee_life_work(life, 2)
+    assert.equal(life, C.perigee_life_of(owner(1)))
+    watch[0] = nil
+    assert.equal(losses + 2, C.perigee_life_losses())
+    assert.equal(1, C.perigee_life_is_over(life))
+    assert.equal(0, C.perigee_life_of(owner(1)))
+    local second = C.perigee_life_begin(owner(1), nil)
+    finish(life)
+    assert.equal(second, C.perigee_life_of(owner(1)))
+    finish(second)
   end)
 
   it("numbers that never were lives are over", function()
-    local life = C.perigee_life_begin(owner(1))
+    local life = C.perigee_life_begin(owner(1), nil)
     for _, junk in ipairs { 0, -1, 0.5, 1, life + 1, life + 0.5, life + 2 ^ 24, 2 ^ 53, 2 ^ 60,
         math.huge, -math.huge, 0 / 0 } do
       assert.equal(1, C.perigee_life_is_over(junk))
@@ -58,14 +77,14 @@ describe("the lives of owners", function()
   end)
 
   it("counts the works that a life leaves unfinished when it ends", function()
-    local losses, life = C.perigee_life_losses(), C.perigee_life_begin(owner(1))
+    local losses, life = C.perigee_life_losses(), C.perigee_life_begin(owner(1), nil)
     C.perigee_life_work(life, 3)
     C.perigee_life_work(life, -1)
     assert.equal(losses, C.perigee_life_losses())
     finish(life)
     assert.equal(losses + 2, C.perigee_life_losses())
     C.perigee_life_work(life, 1) -- too late
-    life = C.perigee_life_begin(owner(1))
+    life = C.perigee_life_begin(owner(1), nil)
     finish(life)
     assert.equal(losses + 2, C.perigee_life_losses())
   end)
@@ -81,7 +100,7 @@ describe("the lives of owners", function()
         finish(life)
         lives[number], over[#over + 1] = nil, life
       else
-        lives[number] = C.perigee_life_begin(owner(number))
+        lives[number] = C.perigee_life_begin(owner(number), nil)
       end
       if #over > 0 and round % 100 == 0 then
         assert.equal(1, C.perigee_life_is_over(over[math.random(#over)]))
@@ -98,12 +117,12 @@ describe("the lives of owners", function()
     local lives, refused = {}, 0
     for number = 1, 70000 do -- more than there ever were: it has to grow
       C.perigee_core_fail_at(number % 2 == 0 and 1 or 2)
-      local life = C.perigee_life_begin(owner(number))
+      local life = C.perigee_life_begin(owner(number), nil)
       C.perigee_core_fail_at(0)
       if life == 0 then
         refused = refused + 1
         assert.equal(0, C.perigee_life_of(owner(number)))
-        life = C.perigee_life_begin(owner(number))
+        life = C.perigee_life_begin(owner(number), nil)
       end
       lives[number] = life
     end

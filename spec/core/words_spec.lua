@@ -205,7 +205,8 @@ describe("the lease of a key", function()
   before_each(function() board, self = C.perigee_board_own(), ffi.C.getpid() end)
 
   local function take(hash, token, now, until_ms, worker)
-    return C.perigee_board_take(board, hash, token, now, until_ms, worker or self)
+    return C.perigee_board_take(board, hash, token, C.perigee_board_fence(board, hash), now,
+      until_ms, worker or self)
   end
 
   it("is who took it first's, until it is given back", function()
@@ -235,10 +236,24 @@ describe("the lease of a key", function()
     assert.equal(0, take(52, 1, 1000, 2000))
     assert.equal(-1, take(52 + FENCES, 2, 1000, 2000))
     assert.equal(-1, take(52 + 7 * FENCES, 3, 1000, 2000))
+    assert.equal(1, take(52, 4, 1000, 2000))
     C.perigee_board_give(board, 52, 1, self)
-    assert.equal(0, take(52 + FENCES, 2, 1000, 2000))
-    assert.equal(-1, take(52, 1, 1000, 2000))
+    assert.equal(-1, take(52, 5, 1000, 2000)) -- till then they are all had elsewhere
+    assert.equal(0, take(52 + FENCES, 2, 2000, 3000))
     C.perigee_board_give(board, 52 + FENCES, 2, self)
+    C.perigee_board_defer(board, 52, 4000, self)
+    assert.equal(-1, take(52, 6, 3999, 5000))
+    assert.equal(0, take(52, 6, 5000, 6000))
+    C.perigee_board_give(board, 52, 6, self)
+  end)
+
+  it("is not his any more whose work began before the last write", function()
+    assert.equal(0, take(55, 1, 1000, 9000))
+    C.perigee_board_move(board, 55)
+    assert.equal(0, take(55, 2, 1000, 9000))
+    C.perigee_board_give(board, 55, 1, self)
+    assert.equal(2, take(55, 3, 1000, 9000))
+    C.perigee_board_give(board, 55, 2, self)
   end)
 
   it("of a process that died is the next one's", function()

@@ -8,6 +8,7 @@
 -- @module perigee.runtime.heart
 
 local C = require("perigee.lib").core
+local clock = require "perigee.runtime.clock"
 local failures = require "perigee.runtime.failures"
 local hooks = require "perigee.runtime.hooks"
 local jobs = require "perigee.runtime.jobs"
@@ -24,6 +25,8 @@ local own_state = C.perigee_core_states(1)
 _M.beats = false
 
 local ended = false
+local due, number = 0, 0 -- of the beat that is set
+local LATE_MS = 2000     -- then nginx has dropped it
 
 local function call(list, what)
   local wanted = BEAT_S
@@ -47,21 +50,28 @@ local function finish()
   call(hooks.stop, "a stop hook")
 end
 
-function beat(premature)
+local function set(seconds)
+  number = number + 1
+  due = C.perigee_clock_now(clock) + seconds * 1000
+  return jobs.at(seconds, beat, number)
+end
+
+function beat(premature, own)
+  if own ~= number then return end
   if premature or ngx.worker.exiting() then return finish() end
   jobs.wake()
   failures.report()
   local wanted = call(hooks.turn, "a turn hook")
   if C.perigee_core_states(0) ~= own_state then return end
-  if jobs.at(wanted, beat) then return end
+  if set(wanted) then return end
   if ngx.worker.exiting() then return finish() end
   _M.beats = false -- no room: whoever comes next tries again
 end
 
---- Begins, in a worker.
+--- Begins, in a worker, or again: a timer is dropped when too many run.
 function _M.start()
-  if _M.beats or ended then return end
-  _M.beats = jobs.at(0, beat)
+  if ended or _M.beats and C.perigee_clock_now(clock) < due + LATE_MS then return end
+  _M.beats = set(0)
 end
 
 return _M

@@ -7,6 +7,8 @@
 -- be had, the queue waits.
 -- @module perigee.runtime.jobs
 
+local C = require("perigee.lib").core
+local clock = require "perigee.runtime.clock"
 local log = require "perigee.log"
 local ngx = require "perigee.runtime.nginx"
 local request = require "perigee.runtime.request"
@@ -16,7 +18,9 @@ local _M = {}
 local RUNNERS_MAX = 128 -- of nginx' 256, by default
 
 local queue, first, last = {}, 1, 0
-local runners, count = {}, 0 -- by their number: the life that each runs in, or true before
+-- By their number: the life that each runs in; before it runs, minus the time when it was made.
+local runners, count = {}, 0
+local DROPPED_MS = 2000 -- a timer that nginx has no room for is dropped without a word
 local numbers = 0
 
 local context -- set by `bind`: `perigee.context` is above us
@@ -48,16 +52,18 @@ local function run(job)
 end
 
 local function work(_, number)
+  if not runners[number] then count = count + 1 end -- it was late, and given up
   runners[number] = request.life()
   while first <= last do run(take()) end
   runners[number], count = nil, count - 1
 end
 
--- A runner is gone without a word when its work calls ngx.exit.
+-- A runner is gone without a word when its work calls ngx.exit, or when it could not be run.
 local function forget_dead()
-  local dead = {}
+  local dead, now = {}, C.perigee_clock_now(clock)
   for number, life in next, runners do
-    if life ~= true and life ~= 0 and request.is_over(life) then dead[#dead + 1] = number end
+    local is_dropped = life < 0 and now + life > DROPPED_MS
+    if is_dropped or life > 0 and request.is_over(life) then dead[#dead + 1] = number end
   end
   for _, number in ipairs(dead) do runners[number] = nil end
   count = count - #dead
@@ -70,7 +76,7 @@ function _M.wake()
   if count >= RUNNERS_MAX then return end
   if not _M.at(0, work, numbers + 1) then return end -- the heart tries again
   numbers = numbers + 1
-  runners[numbers], count = true, count + 1
+  runners[numbers], count = -C.perigee_clock_now(clock), count + 1
 end
 
 --- Runs `fn(a, b)` soon, with the load and the session of the caller.

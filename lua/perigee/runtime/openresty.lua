@@ -11,6 +11,7 @@
 --
 -- - `lead(fn, work)`: runs the load of a caller who may have to leave before its end, in a light
 --   thread of his request; returns that. The others run their loads themselves;
+-- - `timebox(fn, work, seconds)`: the same in a timer, ended after that time; `is_timer()`;
 -- - `kill(thread, life)`: ends what `lead` returned, if it is the caller's;
 -- - `is_stuck()`: whether what was spawned waits, and no timer can be had for it;
 -- - `may_wait()`: whether `can_wait` may succeed, cheaply;
@@ -111,7 +112,7 @@ local function why_not(phase)
 end
 
 function port.can_wait()
-  if not heart.beats then heart.start() end
+  heart.start()
   local phase = get_phase()
   if not WAITING[phase] then return nil, why_not(phase) end
   local slot = free_slot()
@@ -154,10 +155,11 @@ local function park_in(slot, timeout)
 end
 
 -- A task that was cancelled (`perigee.light`) does not go on waiting.
-local function check_task()
+local function check_task(slot)
   local task = context.task
-  if task and task:is_stopped() then error("cancelled", 0) end
-  return task
+  if not task or not task:is_stopped() then return task end
+  if slot then renew(slot) end -- whoever has its ticket must not wake the next one
+  error("cancelled", 0)
 end
 
 function port.park(ticket, timeout)
@@ -168,7 +170,7 @@ function port.park(ticket, timeout)
     return true
   end
   if states[slot] ~= FREE then return true end
-  local task = check_task()
+  local task = check_task(slot)
   if task then task.ticket = ticket end
   local woken = park_in(slot, timeout)
   if task then
@@ -213,9 +215,26 @@ function port.lead(fn, work)
   return false
 end
 
+--- Whether this is a timer, outside any request.
+function port.is_timer()
+  return get_phase() == "timer"
+end
+
+-- Runs work that may have to be ended after some time, in a timer.
+function port.timebox(fn, work, seconds)
+  local ticket, is_over = port.can_wait(), false
+  local thread = ngx.thread.spawn(function(load, session)
+    run_as(load, session, fn, work)
+    is_over = true
+    port.unpark(ticket)
+  end, context.load, context.session)
+  if not is_over then port.park(ticket, seconds) end
+  if not is_over then ngx.thread.kill(thread) end
+end
+
 -- Only whoever began a light thread may end it, while his request lives.
 function port.kill(thread, life)
-  if life == request.life() then ngx.thread.kill(thread) end
+  return life == request.life() and ngx.thread.kill(thread) and true or false
 end
 
 --- @tparam table bound `perigee.context`

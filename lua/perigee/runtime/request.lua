@@ -5,7 +5,10 @@
 --
 -- nginx ends a request without a word to its coroutines: they are never resumed, and nothing of
 -- theirs unwinds. But it keeps a list of C functions to call then, and one of ours is put there
--- (`life.h`) when a request first begins something that others may wait for.
+-- (`life.h`) when a request first begins something that others may wait for. ngx_lua has a node of
+-- its own in that list, whose function it clears when it ends the light threads of a request that
+-- lives on (by `ngx.exit` in the access phase, by `ngx.exec`, while a slow client is being sent the
+-- answer): that node is watched.
 --
 -- What `perigee.context` holds for a running task, is held here by light thread: light threads
 -- switch without telling us. An entry counts only while the request lives that it was made in: the
@@ -29,11 +32,32 @@ local cast, tonumber = ffi.cast, tonumber
 local _M = {}
 
 local nginx = lib.host([[
-struct perigee_nginx_cleanup { void *handler; void *data; void *next; };
-struct perigee_nginx_cleanup *perigee_nginx_cleanup_add(void *r, size_t size)
+typedef struct perigee_nginx_cleanup {
+  void *handler;
+  void *data;
+  struct perigee_nginx_cleanup *next;
+} perigee_nginx_cleanup;
+perigee_nginx_cleanup *perigee_nginx_cleanup_add(void *r, size_t size)
   __asm__("ngx_http_cleanup_add");
 ]], "perigee_nginx_cleanup_add")
 local end_life = ffi.cast("void *", C.perigee_life_end)
+
+-- ngx_lua's function in the list; its data is a context, whose second pointer is the request.
+local ngx_lua = lib.host([[void perigee_ngx_lua_cleanup(void *data)
+  __asm__("ngx_http_lua_request_cleanup_handler");]], "perigee_ngx_lua_cleanup")
+local end_threads = ngx_lua and ffi.cast("void *", ngx_lua.perigee_ngx_lua_cleanup)
+local pointers = ffi.typeof "void **"
+
+-- What says that ngx_lua has ended the request's light threads, or nil.
+local function watch_of(request, node)
+  while end_threads and node ~= nil do
+    if node.handler == end_threads and ffi.cast(pointers, node.data)[1] == request then
+      return ffi.cast(pointers, node)
+    end
+    node = node.next
+  end
+  return nil
+end
 
 --- Whether the end of a request can be known here.
 _M.knows_ends = nginx ~= nil
@@ -42,7 +66,7 @@ local function begin(request)
   if not nginx then return 0 end
   local cleanup = nginx.perigee_nginx_cleanup_add(request, 0)
   if cleanup == nil then return 0 end
-  local life = C.perigee_life_begin(request)
+  local life = C.perigee_life_begin(request, watch_of(request, cleanup.next))
   cleanup.data = C.perigee_life_data(life)
   cleanup.handler = end_life -- it takes no notice of a NULL
   return life

@@ -50,19 +50,21 @@ end
 
 function Slow.fills() return nil end
 
+-- Fails at once where this worker has the lock already.
 function Slow:lock(hash)
-  local name = PREFIX .. "l" .. hash % FENCES
+  local name, pid = PREFIX .. "l" .. hash % FENCES, ngx.worker.pid() or 0
   local ends = C.perigee_clock_machine() + LOCK_S
   repeat
-    local ok, why = self.dict:add(name, true, LOCK_S)
+    local ok, why = self.dict:add(name, pid, LOCK_S)
     if ok then return true end
-  until why ~= "exists" or C.perigee_clock_machine() > ends
+  until why ~= "exists" or self.dict:get(name) == pid or C.perigee_clock_machine() > ends
   return false
 end
 
 function Slow:unlock(hash, written)
+  local name = PREFIX .. "l" .. hash % FENCES
   if written then self:move(hash) end
-  self.dict:delete(PREFIX .. "l" .. hash % FENCES)
+  if self.dict:get(name) == (ngx.worker.pid() or 0) then self.dict:delete(name) end
 end
 
 function Slow:move(hash)
@@ -71,23 +73,24 @@ end
 
 function Slow.bump() end
 
-local function lease_of(hash)
-  return ("%st%.0f"):format(PREFIX, hash)
+local function lease_of(hash, number)
+  return ("%st%.0f/%.0f"):format(PREFIX, hash, number)
 end
 
-function Slow:take(hash, token, seconds)
-  local ok, why = self.dict:add(lease_of(hash), token, seconds)
+function Slow:take(hash, token, seconds, number)
+  local name = lease_of(hash, number)
+  local ok, why = self.dict:add(name, token, seconds)
   if ok or why ~= "exists" then return true end -- no memory: then without it
-  return false, self.dict:get(lease_of(hash)) or 0
+  return false, self.dict:get(name) or 0
 end
 
-function Slow:renew(hash, token, seconds)
-  local name = lease_of(hash)
+function Slow:renew(hash, token, seconds, number)
+  local name = lease_of(hash, number)
   if self.dict:get(name) == token then self.dict:set(name, token, seconds) end
 end
 
-function Slow:give(hash, token)
-  local name = lease_of(hash)
+function Slow:give(hash, token, number)
+  local name = lease_of(hash, number)
   if self.dict:get(name) == token then self.dict:delete(name) end
 end
 
@@ -120,27 +123,32 @@ function Memory:bump()
   return C.perigee_board_bump(self.board, self.which)
 end
 
--- The lease of another key stands in the way, once in a while: then the dictionary has ours.
-function Memory:take(hash, token, seconds)
+-- The lease of another key stands in the way, once in a while: then the dictionary has ours, and
+-- for as long those of all keys of that fence.
+function Memory:take(hash, token, seconds, number)
   local now = C.perigee_clock_now(clock)
-  local holder = C.perigee_board_take(self.board, hash, token, now, now + seconds * 1000,
+  local holder = C.perigee_board_take(self.board, hash, token, number, now, now + seconds * 1000,
     ngx.worker.pid())
   if holder == 0 then return true end
   if holder > 0 then return false, holder end
-  self.elsewhere[token] = true
-  return self.slow:take(hash, token, seconds)
+  local ok, who = self.slow:take(hash, token, seconds, number)
+  if ok then self.elsewhere[token] = true end
+  return ok, who
 end
 
-function Memory:renew(hash, token, seconds)
-  if self.elsewhere[token] then return self.slow:renew(hash, token, seconds) end
-  C.perigee_board_renew(self.board, hash, token,
-    C.perigee_clock_now(clock) + seconds * 1000, ngx.worker.pid())
+function Memory:renew(hash, token, seconds, number)
+  local pid, until_ms = ngx.worker.pid(), C.perigee_clock_now(clock) + seconds * 1000
+  if self.elsewhere[token] then
+    C.perigee_board_defer(self.board, hash, until_ms, pid)
+    return self.slow:renew(hash, token, seconds, number)
+  end
+  C.perigee_board_renew(self.board, hash, token, until_ms, pid)
 end
 
-function Memory:give(hash, token)
+function Memory:give(hash, token, number)
   if self.elsewhere[token] then
     self.elsewhere[token] = nil
-    return self.slow:give(hash, token)
+    return self.slow:give(hash, token, number)
   end
   C.perigee_board_give(self.board, hash, token, ngx.worker.pid())
 end
@@ -180,9 +188,9 @@ end
 -- @tparam number number of the cache: a whole one
 -- @treturn table `word`: a pointer to the cache's word, or false; `bump()` moves it and returns its
 --   number; by hash of a key: `fence(hash)`, `fills(hash)` (nil: not counted), `lock(hash)`,
---   `unlock(hash, written, filled)`, `move(hash)`: see `words.h`; `take(hash, token, seconds)` ->
---   true, or false and the token of who has the lease; `renew(hash, token, seconds)`, `give(hash,
---   token)`
+--   `unlock(hash, written, filled)`, `move(hash)`: see `words.h`; `take(hash, token, seconds,
+--   number)` -> true, or false and the token of who has the lease (`number`: the fence's when the
+--   work began); `renew(hash, token, seconds, number)`, `give(hash, token, number)`
 function _M.of(dict, number)
   _M.prepare()
   local slow = setmetatable({ dict = dict, word = false }, slow_mt)

@@ -61,6 +61,7 @@ function _M.new(dict, name, codec)
     e_text = "\0e" .. head .. "\0s", -- in front of a key that is a string, of the direct API
     held = {}, held_count = 0, -- versions, by their keys
     stamps = {},               -- of entries without tags, by the name of their space
+    on_new = function() end,   -- called when one was made: the others may hold an older one
     head = head_type(),
     largest = math.floor(dict:capacity() * LARGEST_PART),
   }, mt)
@@ -79,12 +80,23 @@ local function version_of(self, key)
   version = self.dict:get(key)
   if type(version) ~= "number" or version ~= version then
     if version then self.dict:delete(key) end
-    self.dict:add(key, fresh())
+    local is_new = self.dict:add(key, fresh())
     version = self.dict:get(key) or fresh() -- no memory for it: then for nothing under it either
+    if is_new then self.on_new() end
   end
   if self.held_count >= HELD_MAX then self:forget() end
   self.held[key], self.held_count = version, self.held_count + 1
   return version
+end
+
+--- Reads again what is held of the cache and its spaces: so the dictionary does not take them for
+-- unused, and a worker that holds one which was thrown out meets the others again.
+function _M:refresh()
+  for space in next, self.stamps do
+    for _, key in ipairs(names.version_keys(self.v, space, nil)) do
+      if self.dict:get(key) ~= self.held[key] then return self:forget() end
+    end
+  end
 end
 
 --- One of the versions has changed, or may have.
@@ -196,7 +208,7 @@ function _M:get(name, space)
   if left > NEVER_MS / 2 then left = math.huge end
   local ok, value = read_value(self, head.kind, bytes + tags_length, length - tags_length)
   if not ok then return nil end
-  return left, value, tags
+  return left, value, tags, text -- the collector must not have the text before here
 end
 
 local function carried(self, value)
