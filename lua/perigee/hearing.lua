@@ -107,13 +107,11 @@ function _M.listen(cache, share, tell_remote)
     drop "all"
     forget_all(cache)
   end
-  function share.on_open(has_failed)
+  function share.on_open(has_failed, was_down)
     if not was_open then forget_restored(cache) end
     -- What was loaded while nobody could say what had changed may be old.
-    if was_lost or has_failed then
-      drop "all"
-      forget_all(cache)
-    end
+    if was_lost or was_down then drop "all" end -- else the other workers have listened
+    if was_lost or has_failed then forget_all(cache) end
     was_lost, was_open = false, true
     tell_remote.opened()
   end

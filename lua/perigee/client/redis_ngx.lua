@@ -136,13 +136,13 @@ end
 -- Opening --------------------------------------------------------------------------------------
 
 local function finish_connecting(self, made, why)
-  local connecting, has_failed = self.connecting, self.failures > 0 or self.missed
+  local connecting, was_down, missed = self.connecting, self.failures > 0, self.missed
   self.connecting = false
   if made and self.state ~= "closed" then
     self.state, self.err, self.failures, self.missed = "open", false, 0, false
     self.opened = self.opened + 1
     self.ping_at = context.port.now() + PING_S
-    self.on_open(has_failed)
+    self.on_open(was_down or missed, was_down)
   elseif self.state ~= "closed" then
     go_down(self, why)
   end

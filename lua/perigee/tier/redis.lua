@@ -121,14 +121,14 @@ local function client_of(self)
   client.on_lost = function(why)
     for _, share in next, self.shares do share:lost(why) end
   end
-  client.on_open = function(has_failed)
-    for _, share in next, self.shares do share.on_open(has_failed) end
+  client.on_open = function(has_failed, was_down)
+    for _, share in next, self.shares do share.on_open(has_failed, was_down) end
   end
   return client
 end
 
 --- What a cache reads from and writes to. The caller sets `on_key(space, key)`, `on_long_key()`,
--- `on_tag(parts)`, `on_space(name)`, `on_clear()`, `on_lost(why)` and `on_open(has_failed)`.
+-- `on_tag(parts)`, `on_space(name)`, `on_clear()`, `on_lost(why)` and `on_open(has_failed, was_down)`.
 -- @tparam string name of the cache
 -- @tparam string|table codec its option `codec`
 -- @tparam number fence_s seconds that a fence stands at least
