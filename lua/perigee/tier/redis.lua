@@ -128,7 +128,7 @@ local function client_of(self)
 end
 
 --- What a cache reads from and writes to. The caller sets `on_key(space, key)`, `on_long_key()`,
--- `on_tag(parts)`, `on_space(name)`, `on_clear()`, `on_lost(why)` and `on_open(has_failed, was_down)`.
+-- `on_tag(parts)`, `on_space(name)`, `on_clear()`, `on_lost(why)`, `on_open(has_failed, was_down)`.
 -- @tparam string name of the cache
 -- @tparam string|table codec its option `codec`
 -- @tparam number fence_s seconds that a fence stands at least
