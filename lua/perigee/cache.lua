@@ -17,6 +17,7 @@ local inspection = require "perigee.inspection"
 local landing = require "perigee.landing"
 local levels = require "perigee.levels"
 local load = require "perigee.load"
+local losing = require "perigee.losing"
 local metrics = require "perigee.metrics"
 local options = require "perigee.options"
 local runtime = require "perigee.runtime"
@@ -42,7 +43,7 @@ local _M = {}
 local mt = { __index = _M, __name = "perigee.cache" }
 
 runtime.on_turn(function() return turns.turn(C.perigee_clock_now(runtime.clock)) end)
-runtime.on_turn(load.look_after)
+runtime.on_turn(losing.look_after)
 
 local KEY = kinds.key
 local is_key = KEY[2]

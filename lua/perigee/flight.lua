@@ -10,7 +10,7 @@ local ffi = require "ffi"
 
 local C = require("perigee.lib").core
 local context = require "perigee.context"
-local upvalues = require "perigee.runtime.upvalues"
+local hosting = require "perigee.hosting"
 
 local SLOTS = C.PERIGEE_FLIGHT_SLOTS
 
@@ -48,19 +48,6 @@ function _M.find(cache, s, n, version)
   if id ~= 0 then return records[id % SLOTS] end
 end
 
--- Inside nginx a load lives as long as the request that runs it: the one in which it begins, or
--- which began its group.
-local function join_life(record, group)
-  local own, head = context.port.own(), group ~= 0 and _M.record(group)
-  record.outer = own.load
-  if head then
-    record.life, record.aside = head.life, head.aside
-  else
-    record.life = record.aside == "behind" and 0 or own.life
-  end
-  if record.life ~= 0 then C.perigee_life_work(record.life, 1) end
-end
-
 --- Registers a load; it is the one to join from now on.
 -- @tparam table record with `cache` (a cache), `key` and whatever the caller needs; gets `id`, and
 --   in `outer` the load that the running code works for
@@ -74,7 +61,11 @@ function _M.begin(record, s, n, group)
   if id == 0 then error("perigee: out of memory", 0) end
   record.id = id
   records[id % SLOTS] = record
-  if context.port.own then join_life(record, group) else record.outer = context.load end
+  if context.port.own then
+    hosting.join(record, group ~= 0 and _M.record(group) or nil)
+  else
+    record.outer = context.load
+  end
   cache.loading = cache.loading + 1
   return record
 end
@@ -207,48 +198,6 @@ function _M.wait(record, timeout)
   return record.done or wait_on(record, math.huge)
 end
 
-local function adopt(record, life)
-  if record.done then return end
-  record.life = life
-  C.perigee_life_work(life, 1)
-end
-
--- Runs the work of a load in a timer, unless somebody took the load over meanwhile.
-local function run_behind(run, work)
-  local life, ids = context.port.life(), work.group
-  if ids then
-    for i = 1, #ids do adopt(ids[i], life) end
-  elseif work.done then
-    return
-  else
-    adopt(work, life)
-  end
-  local limit = work.cache.load_timeout
-  if limit < math.huge then context.port.timebox(run, work, limit) else run(work) end
-end
-
-local function lead_aside(port, record, run, work)
-  if record.aside == "behind" then
-    if work.loader then work.call = upvalues.moved(work.loader) end
-    port.spawn(run_behind, run, work)
-  else
-    record.thread = port.lead(run, work)
-  end
-end
-
--- Starts a load where callers run loads themselves.
-local function lead(port, record, run, work)
-  local own = port.own()
-  local outer, waiter = own.load, 0
-  if outer ~= 0 and record.in_place then
-    waiter = C.perigee_flight_wait(registry, record.id, 1, outer)
-  end
-  own.load = record.id
-  if record.aside then lead_aside(port, record, run, work) else run(work) end
-  own.load = outer
-  if waiter > 0 then C.perigee_flight_leave(registry, waiter) end
-end
-
 --- Calls `look(record)` for each load that runs.
 -- @tparam function look
 function _M.each(look)
@@ -265,16 +214,17 @@ end
 -- @tparam function run the work; must land the record
 -- @tparam[opt=record] table work what to run it with
 function _M.start(record, run, work)
-  local port = context.port
-  if port.lead then return lead(port, record, run, work or record) end
-  local outer = context.load
-  local waiter = 0
+  local outer, waiter = record.outer, 0
   if outer ~= 0 and record.in_place then
     waiter = C.perigee_flight_wait(registry, record.id, 1, outer)
   end
-  context.load = record.id
-  port.spawn(run, work or record)
-  context.load = outer
+  if context.port.lead then
+    hosting.run(record, run, work or record)
+  else
+    outer, context.load = context.load, record.id
+    context.port.spawn(run, work or record)
+    context.load = outer
+  end
   if waiter > 0 then C.perigee_flight_leave(registry, waiter) end
 end
 

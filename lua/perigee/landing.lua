@@ -29,6 +29,7 @@ local context = require "perigee.context"
 local copying = require "perigee.copying"
 local events = require "perigee.events"
 local flight = require "perigee.flight"
+local hosting = require "perigee.hosting"
 local options = require "perigee.options"
 local returns = require "perigee.returns"
 local tags_face = require "perigee.tags"
@@ -37,7 +38,7 @@ local handlers = events.handlers
 
 -- A load and all that it calls is compiled as one trace, if it needs no more than 500 constants: so
 -- what is called on the way are locals, here and in `perigee.load` and `perigee.flight`.
-local type, pcall, min, huge = type, pcall, math.min, math.huge
+local type, pcall = type, pcall
 local land_flight = flight.land
 local first = returns.first
 
@@ -343,18 +344,6 @@ local function take_spare()
   return record
 end
 
--- Where a load runs, where callers run loads: a caller who may have to leave early needs a light
--- thread for it.
-local function place_of(cache, spec, behind)
-  if behind then return "behind" end
-  if not context.port.may_wait() then return false end
-  local detach = cache.detach
-  if spec and spec.detach ~= nil then detach = spec.detach end
-  if detach and not context.port.is_timer() then return "behind" end
-  local patience = min(cache.load_timeout, spec and spec.timeout or huge)
-  return (patience < huge or spec and spec.aside) and "thread" or false
-end
-
 --- A new record; the load begins when `flight.begin` has it.
 -- @tparam table cache the cache
 -- @param key the key
@@ -371,7 +360,7 @@ function _M.record(cache, key, loader, spec, since, behind)
   record.is_fresh = spec and spec.use_cache == false
   if context.port.lead then
     record.in_place = true
-    record.aside = (behind or spec or cache.leads_aside) and place_of(cache, spec, behind)
+    record.aside = (behind or spec or cache.leads_aside) and hosting.place(cache, spec, behind)
   else
     record.in_place = context.port.name == "none"
   end

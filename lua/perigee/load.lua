@@ -8,6 +8,7 @@ local C = require("perigee.lib").core
 local context = require "perigee.context"
 local flight = require "perigee.flight"
 local landing = require "perigee.landing"
+local losing = require "perigee.losing"
 local store_face = require "perigee.store"
 
 local identity, STALE = store_face.identity, store_face.STALE
@@ -19,54 +20,11 @@ local error = error
 
 local _M = {}
 
--- Loads that ran within one whose light thread has been ended will not go on.
-local function lose_inner(record)
-  flight.each(function(inner)
-    if inner.outer == record.id and inner.life == record.life and inner.aside ~= "behind" then
-      landing.lose(inner)
-      lose_inner(inner)
-    end
-  end)
-end
-
--- Ends the light thread of a load that took too long, if it is the caller's; not that of a batch.
-local function end_thread(record)
-  if record.aside ~= "thread" or not record.loader or not record.thread then return end
-  if not context.port.kill(record.thread, record.life) then return end
-  record.thread = false
-  lose_inner(record)
-end
-
 --- Gives a load up that took longer than `load_timeout`.
 -- @tparam table record the load
 function _M.give_up(record)
   land(record, context.port.now(), true, nil, "timeout")
-  end_thread(record)
-end
-
--- Whether the request that ran a load has ended before it, or no timer can be had to run it.
-local function is_lost(record)
-  local port = context.port
-  if not port.is_over or record.done then return false end
-  if record.life ~= 0 then return port.is_over(record.life) end
-  return record.aside == "behind" and port.now() - record.since > record.cache.takeover
-    and port.is_stuck()
-end
-
-local losses = 0 -- as of the last look
-
---- Looks, now and then, whether requests have ended before their loads.
-function _M.look_after()
-  if not context.port.is_over or C.perigee_life_losses() == losses then return end
-  losses = C.perigee_life_losses()
-  _M.lose_lost()
-end
-
---- Gives up those of all loads whose request has ended; whoever waits for one takes over.
-function _M.lose_lost()
-  flight.each(function(record)
-    if is_lost(record) then landing.lose(record) end
-  end)
+  losing.end_thread(record)
 end
 
 -- Plain code can wait for plain code in vain only: a load that was begun further up this stack goes
@@ -87,7 +45,7 @@ local function joinable(cache, key)
   local s, n = identity(key)
   local record = flight.find(cache.number, s, n, cache.version)
   if not record or is_out_of_reach(record) then return nil end
-  if is_lost(record) then
+  if losing.is_lost(record) then
     landing.lose(record)
     return nil
   end
@@ -171,19 +129,6 @@ local function outcome(record, source, counted)
 end
 _M.outcome = outcome
 
--- Waits, and looks now and then whether the request still lives that runs the load.
-local function wait_and_look(record, seconds)
-  local now = context.port.now()
-  local deadline = now + seconds
-  while now < deadline do
-    if flight.wait(record, math.min(deadline - now, record.cache.takeover)) then return true end
-    if is_lost(record) then landing.lose(record) end
-    if record.done then return true end
-    now = context.port.now()
-  end
-  return false
-end
-
 --- Waits for a load as long as the caller's patience and `load_timeout` allow.
 -- @tparam table record the load
 -- @tparam number patience seconds
@@ -193,11 +138,11 @@ function _M.wait(record, patience)
   if limit < math.huge then
     limit = limit - (context.port.now() - record.since)
   end
-  local wait = context.port.is_over and wait_and_look or flight.wait
+  local wait = context.port.is_over and losing.wait or flight.wait
   if not wait(record, math.min(limit, patience)) then
     if limit <= patience then _M.give_up(record) end
   elseif record.err == "timeout" and record.thread then -- somebody else gave it up
-    end_thread(record)
+    losing.end_thread(record)
   end
   return record.done
 end
