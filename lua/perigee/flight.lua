@@ -15,6 +15,7 @@ local hosting = require "perigee.hosting"
 local SLOTS = C.PERIGEE_FLIGHT_SLOTS
 
 local error = error
+local join_host, run_hosted = hosting.join, hosting.run
 
 local _M = {}
 
@@ -62,7 +63,7 @@ function _M.begin(record, s, n, group)
   record.id = id
   records[id % SLOTS] = record
   if context.port.own then
-    hosting.join(record, group ~= 0 and _M.record(group) or nil)
+    join_host(record, group ~= 0 and _M.record(group) or nil)
   else
     record.outer = context.load
   end
@@ -219,7 +220,7 @@ function _M.start(record, run, work)
     waiter = C.perigee_flight_wait(registry, record.id, 1, outer)
   end
   if context.port.lead then
-    hosting.run(record, run, work or record)
+    run_hosted(record, run, work or record)
   else
     outer, context.load = context.load, record.id
     context.port.spawn(run, work or record)

@@ -221,37 +221,38 @@ local function is_unmoved(self, record, tags)
   return not tags or board:fence(self.wide) == record.wide
 end
 
--- Under the locks that it needs. The lower fence's is taken first, so that no two wait for each
--- other; of two keys on one fence there is one lock.
 local function fill_locked(self, record, sealed, ttl, tags)
   if not is_unmoved(self, record, tags) then return false end
   return put(self, record.key, record.name, sealed, ttl) or false
 end
 
-local function under_lock(self, hash, filled, act, ...)
+-- The same under one lock, or two.
+local function fill_under(self, record, sealed, ttl, tags, first, second)
   local board = self.board
-  if not board:lock(hash) then return false end
-  local ok, result = pcall(act, ...)
-  board:unlock(hash, false, filled)
-  if not ok then error(result, 0) end
-  return result
+  if not board:lock(first) then return false end
+  local ok, filled
+  if second then
+    ok, filled = pcall(fill_under, self, record, sealed, ttl, tags, second)
+  else
+    ok, filled = pcall(fill_locked, self, record, sealed, ttl, tags)
+  end
+  board:unlock(first, false, true)
+  if not ok then error(filled, 0) end
+  return filled
 end
 
 -- Stores the value of a load, if its key was not written meanwhile, nor, if it has tags, any tag.
+-- The lower fence's lock is taken first, so that no two wait for each other; both may be the same.
 local function fill(self, record, ttl, tags)
   tags = tags and #tags > 0 and tags or nil
   local stamp = tags and self.tier:stamp(space_of(record.cache), tags) or record.stamp
   local sealed = seal(self, record.key, record.value, ttl, stamp, tags)
   if not sealed then return end
-  local first, second = record.hash, self.wide
-  local is_one = first % FENCES == second % FENCES
-  if not tags or is_one then
-    record.filled = under_lock(self, first, true, fill_locked, self, record, sealed, ttl, tags)
-    return
+  local first, second = record.hash, tags and self.wide or nil
+  if second and first % FENCES >= second % FENCES then
+    first, second = second, first % FENCES > second % FENCES and first or nil
   end
-  if first % FENCES > second % FENCES then first, second = second, first end
-  record.filled = under_lock(self, first, true, under_lock, self, second, true, fill_locked, self,
-    record, sealed, ttl, tags)
+  record.filled = fill_under(self, record, sealed, ttl, tags, first, second)
 end
 
 --- A load has ended: its value is shared, if memory keeps it.
