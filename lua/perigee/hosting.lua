@@ -3,7 +3,7 @@
 --- Where a load runs inside nginx, where callers run loads themselves: in the request of whoever
 -- began it, in a light thread of that request if he may have to leave before its end, or in a
 -- timer, behind the callers' backs. A record's `aside` says which: false, `"thread"` or `"behind"`;
--- its `life` is that of the request or the timer (`perigee.runtime.request`), 0 before there is one.
+-- its `life` is that of the request or timer (`perigee.runtime.request`), 0 before there is one.
 -- @module perigee.hosting
 
 local C = require("perigee.lib").core

@@ -34,6 +34,7 @@ local _M = {}
 local mt = { __index = _M, __name = "perigee.sharing" }
 
 local FENCES = C.PERIGEE_FENCES
+local end_trace = coroutine.running
 
 local attached = {}
 
@@ -268,6 +269,7 @@ end
 
 --- The same, and the levels below get it, too: see `perigee.remote`.
 function _M:after_load(record, keep, ttl, tags)
+  end_trace() -- see `perigee.leasing`
   if keep and ttl and record.name then fill(self, record, ttl, tags) end
   if self.next then self.next:after_load(record, keep, ttl, tags) end
 end
