@@ -108,6 +108,17 @@ function Server:cache(opts, redis)
   return cache
 end
 
+-- A port may be somebody else's, and then the server ends at once: another one is tried. They are
+-- below those that the kernel gives to clients.
+local function start_at_port(server, chance)
+  for try = 1, 5 do
+    server.port = 20000 + (chance + 977 * try) % 12000
+    local ok, err = pcall(server.start, server)
+    if ok then return server end
+    if try == 5 then error(err, 0) end
+  end
+end
+
 --- Starts a server. More arguments are those of redis-server.
 -- @tparam[opt] table opts `port` (true: a loopback port, too), and a list of arguments
 function _M.start(opts)
@@ -116,10 +127,10 @@ function _M.start(opts)
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute("mkdir -m 700 " .. quote(folder)) == 0)
-  return setmetatable({
-    folder = folder, unix = folder .. "/socket", arguments = opts,
-    port = opts.port and 20000 + (tonumber(folder:gsub("%W", ""):sub(-6), 36) + numbers) % 20000,
-  }, Server):start()
+  local server = setmetatable({ folder = folder, unix = folder .. "/socket", arguments = opts },
+    Server)
+  if not opts.port then return server:start() end
+  return start_at_port(server, tonumber(folder:gsub("%W", ""):sub(-6), 36) + numbers)
 end
 
 --- Closes the caches that were opened.
