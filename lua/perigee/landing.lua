@@ -20,9 +20,9 @@
 --                                it was cut off with its request
 --     is_fresh                   whether no level may be asked
 --     seen, token, session       what `perigee.remote` read before, its lease, and whose load it is
---     lease, name, hash, fence, wide, stamp, filled   what `perigee.sharing` has: its lease, the
---                                name and the hash of the key there, what a fill compares, and
---                                whether it was done
+--     lease, name, hash, fence, wide, stamp, number, filled   what `perigee.sharing` has: its
+--                                lease, the name and the hash of the key there, what a fill and a
+--                                lease compare, and whether the fill was done
 -- @module perigee.landing
 
 local context = require "perigee.context"
@@ -316,7 +316,8 @@ local function new_record()
     in_place = false, shared = false, abandon = abandon,
     aside = false, life = 0, thread = false, batch = false, call = false,
     found = false, is_fresh = false, seen = false, token = false, session = nil,
-    lease = false, name = false, hash = 0, fence = 0, wide = 0, stamp = 0, filled = false,
+    lease = false, name = false, hash = 0, fence = 0, wide = 0, stamp = 0, number = 0,
+    filled = false,
   }
 end
 

@@ -32,7 +32,7 @@ function _M.give_back(self, record)
   if not record.filled and not record.found and not landing.is_forbidden(record) then
     pcall(self.tier.tell, self.tier, record, token) -- an error may not want to be text
   end
-  self.board:give(record.hash, token, record.fence)
+  self.board:give(record.hash, token, record.number)
 end
 
 --- Makes the leases of loads last that have run for a while.
@@ -40,7 +40,7 @@ function _M.renew()
   local now = context.port.now()
   flight.each(function(record)
     if record.lease and now - record.since > RENEW_S then
-      record.cache.shared.board:renew(record.hash, record.lease, LEASE_S, record.fence)
+      record.cache.shared.board:renew(record.hash, record.lease, LEASE_S, record.number)
     end
   end)
 end
@@ -64,6 +64,9 @@ local function begin(self, record)
   record.fence = self.board:fence(record.hash)
   record.wide = self.board:fence(self.wide)
   record.stamp, record.filled = self.tier:stamp(space), false
+  -- A lease is that of loads which began after the same writes: of the key, of all, of known tags.
+  local tags = record.spec and record.spec.tags
+  record.number = record.fence + (tags and self.tier:stamp(space, tags) or record.stamp)
 end
 
 -- Lands what another worker has by now.
@@ -79,7 +82,7 @@ end
 local function take_lease(self, record)
   if record.is_fresh then return true end
   local token = new_token()
-  local taken, holder = self.board:take(record.hash, token, LEASE_S, record.fence)
+  local taken, holder = self.board:take(record.hash, token, LEASE_S, record.number)
   if not taken then return false, holder end
   record.lease = token
   if self:has_just_looked(record) then return true end

@@ -111,7 +111,7 @@ local SOON_S = 4
 local function check_answers(requests, began)
   for _, request in ipairs(requests) do
     local body = request:finish()
-    assert.matches("^own nil %l+$", body)
+    assert.matches("^own nil %l+$", body or "no answer")
     assert.is_true(socket.gettime() - began < SOON_S)
   end
 end

@@ -63,18 +63,18 @@ end
 
 local copy
 
-local function cell_of(value)
-  return function() return value end
+-- What stands for a variable in the copies: one for all the functions that share it.
+local function cell_of(id, value, copies)
+  local cell = copies[id] or function() return value end
+  copies[id] = cell
+  return cell
 end
 
 local function copy_upvalue(fn, new, i, value, copies)
-  if type(value) == "function" and is_bound(value, {}) then
-    upvaluejoin(new, i, cell_of(copy(value, copies)), 1)
-  elseif byte_of(fn, i, offset) == 0 then
-    upvaluejoin(new, i, cell_of(value), 1)
-  else
-    upvaluejoin(new, i, fn, i)
-  end
+  local is_function = type(value) == "function" and is_bound(value, {})
+  if not is_function and byte_of(fn, i, offset) ~= 0 then return upvaluejoin(new, i, fn, i) end
+  if is_function then value = copy(value, copies) end
+  upvaluejoin(new, i, cell_of(upvalueid(fn, i), value, copies), 1)
 end
 
 function copy(fn, copies)
