@@ -18,9 +18,14 @@ local LEASE_S, RENEW_S = 5, 1
 local LOOK_FIRST_S, LOOK_LAST_S = 0.001, 0.002
 local PATIENCE_S, PATIENCE_INSIDE_S = 60, 5 -- for another worker's load; inside a load of ours
 
-local function space_of(cache)
+--- The name of the space that the keys of a cache, or a part of one, are in.
+-- @tparam table cache
+-- @treturn string
+function _M.space_of(cache)
   return cache.kept_as or ""
 end
+
+local space_of = _M.space_of
 
 --- Gives the lease of a load back, and tells who waits for it what the dictionary does not: why the
 -- load failed, or a value that is not kept.

@@ -19,20 +19,16 @@ local function is_lost(record)
   return record.aside == "behind" and port.now() - record.since > record.cache.takeover
     and port.is_stuck()
 end
-
 _M.is_lost = is_lost
 
 local losses = 0 -- as of the last look
 
---- Looks, now and then, whether requests have ended before their loads.
+--- Looks whether requests have ended before their loads, and gives those up: whoever waits for one
+-- takes over. For the turns of the worker.
 function _M.look_after()
-  if not context.port.is_over or C.perigee_life_losses() == losses then return end
-  losses = C.perigee_life_losses()
-  _M.lose_lost()
-end
-
---- Gives up those of all loads whose request has ended; whoever waits for one takes over.
-function _M.lose_lost()
+  local counted = context.port.is_over and C.perigee_life_losses() or losses
+  if counted == losses then return end
+  losses = counted
   flight.each(function(record)
     if is_lost(record) then landing.lose(record) end
   end)

@@ -35,6 +35,7 @@ local mt = { __index = _M, __name = "perigee.sharing" }
 
 local FENCES = C.PERIGEE_FENCES
 local end_trace = coroutine.running
+local space_of = leasing.space_of
 
 local attached = {}
 
@@ -43,10 +44,6 @@ _M.KIND = options.kinds.name
 
 local function count(self, counter)
   self.counters[counter] = self.counters[counter] + 1
-end
-
-local function space_of(cache)
-  return cache.kept_as or ""
 end
 
 -- Hearing -----------------------------------------------------------------------------------
@@ -404,13 +401,22 @@ function _M:close()
   if self.next then self.next:close() end
 end
 
--- A worker that nobody asks keeps up all the same; loads that last keep their leases.
+local UPKEEP_S = 1
+local upkeep_at = 0
+
+-- A worker that nobody asks keeps up all the same; versions that are held stay in use, and loads
+-- that last keep their leases: for these once a second is enough, however often the worker turns.
 local function keep_up()
+  if not next(attached) then return end
+  local now = context.port.now()
+  local is_due = now >= upkeep_at
   for self in next, attached do
     if not self.journal:is_quiet() then catch_up(self) end
-    self.tier:refresh()
+    if is_due then self.tier:refresh() end
   end
-  if next(attached) then leasing.renew() end
+  if not is_due then return end
+  upkeep_at = now + UPKEEP_S
+  leasing.renew()
 end
 
 runtime.on_turn(keep_up)

@@ -59,9 +59,6 @@ local function watch_of(request, node)
   return nil
 end
 
---- Whether the end of a request can be known here.
-_M.knows_ends = nginx ~= nil
-
 local function begin(request)
   if not nginx then return 0 end
   local cleanup = nginx.perigee_nginx_cleanup_add(request, 0)

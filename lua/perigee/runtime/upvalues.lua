@@ -45,9 +45,6 @@ for _, candidate in ipairs(OFFSETS) do
   offset = offset or upvalueid and tells(candidate) and candidate
 end
 
---- Whether open upvalues can be told from closed ones here.
-_M.can_tell = offset ~= nil and offset ~= false
-
 -- Whether a function, or one that it has captured, has an open upvalue.
 local function is_bound(fn, seen)
   if seen[fn] or debug.getinfo(fn, "S").what == "C" then return false end
