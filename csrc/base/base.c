@@ -13,8 +13,10 @@ static int must_fail(void) {
   return fail_countdown != 0 && --fail_countdown == 0;
 }
 
-void perigee_alloc_fail_at(uint32_t n) {
+uint32_t perigee_alloc_fail_at(uint32_t n) {
+  uint32_t left = fail_countdown;
   fail_countdown = n;
+  return left;
 }
 
 /* Large arrays that are read at random spend their time in the TLB: ask for huge pages where the

@@ -46,7 +46,8 @@ static inline size_t perigee_line_bytes(size_t bytes) {
   return bytes + PERIGEE_LINE - 1;
 }
 
-/* Makes the n-th allocation from now fail (1 = the next), once. 0 switches it off. */
-void perigee_alloc_fail_at(uint32_t n);
+/* Makes the n-th allocation from now fail (1 = the next), once. 0 switches it off. Returns what was
+ * left of the last order; 0: it has been carried out, or there was none. */
+uint32_t perigee_alloc_fail_at(uint32_t n);
 
 #endif

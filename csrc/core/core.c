@@ -7,8 +7,8 @@ PERIGEE_API int32_t perigee_core_abi(void) {
   return PERIGEE_CORE_ABI;
 }
 
-PERIGEE_API void perigee_core_fail_at(uint32_t n) {
-  perigee_alloc_fail_at(n);
+PERIGEE_API uint32_t perigee_core_fail_at(uint32_t n) {
+  return perigee_alloc_fail_at(n);
 }
 
 PERIGEE_API uint32_t perigee_core_random(void) {

@@ -11,6 +11,7 @@
  *   guard.h   an agent that spends without learning
  *   life.h    whether the request in which some work began still lives
  *   words.h   versions in memory that processes share
+ *   histogram.h  how many events took how long
  *
  * The core holds no values, calls no Lua and no event loop, and is not thread-safe: one set of
  * these objects belongs to one Lua state. Lua pulls everything: see docs/architecture.md.
@@ -21,13 +22,14 @@
 #include "base/base.h"
 
 /* ffi: begin */
-enum { PERIGEE_CORE_ABI = 6 }; /* changes whenever a declaration in an ffi block changes */
+enum { PERIGEE_CORE_ABI = 8 }; /* changes whenever a declaration in an ffi block changes */
 
 /* perigee_core_abi: the PERIGEE_CORE_ABI this library was built with. */
 int32_t perigee_core_abi(void);
 
-/* perigee_core_fail_at: makes the n-th allocation of the core from now fail, once (tests). */
-void perigee_core_fail_at(uint32_t n);
+/* perigee_core_fail_at: makes the n-th allocation of the core from now fail, once (tests). Returns
+ * what was left of the last order; 0: it has been carried out, or there was none. */
+uint32_t perigee_core_fail_at(uint32_t n);
 
 /* perigee_core_random: 32 bits that nobody can guess. */
 uint32_t perigee_core_random(void);

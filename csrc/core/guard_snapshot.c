@@ -103,6 +103,7 @@ typedef struct source {
   const char *bytes;
   size_t length, at;
   int failed;
+  int no_memory; /* and that is why */
 } source;
 
 static void take(source *from, void *into, size_t length) {
@@ -149,7 +150,7 @@ static void take_key(source *from, perigee_guard *guard) {
   }
   perigee_guard_key *key = perigee_recent_add(&guard->keys, name);
   if (!key) {
-    from->failed = 1;
+    from->failed = from->no_memory = 1;
     return;
   }
   key->result = take_u64(from);
@@ -175,7 +176,7 @@ static void take_tool(source *from, perigee_guard *guard) {
   }
   perigee_guard_tool *tool = perigee_recent_add(&guard->tools, name);
   if (!tool) {
-    from->failed = 1;
+    from->failed = from->no_memory = 1;
     return;
   }
   tool->result = take_u64(from);
@@ -230,21 +231,23 @@ static const char *why_not(const char *bytes, size_t length) {
   return NULL;
 }
 
+#define NO_MEMORY "cannot be restored: out of memory"
+
 PERIGEE_API perigee_guard *perigee_guard_restore(const perigee_guard_limits *limits,
                                                  const char *bytes, double length,
                                                  const char **why) {
-  source from = {bytes, (size_t)length, 8, 0};
+  source from = {.bytes = bytes, .length = (size_t)length, .at = 8};
   *why = why_not(bytes, from.length);
   if (*why) return NULL;
   from.length -= 8;
   perigee_guard *guard = perigee_guard_new(limits);
   if (!guard) {
-    *why = "cannot be restored: out of memory";
+    *why = NO_MEMORY;
     return NULL;
   }
   take_all(&from, guard);
   if (!from.failed) return guard;
-  *why = "has numbers that cannot be";
+  *why = from.no_memory ? NO_MEMORY : "has numbers that cannot be";
   perigee_guard_free(guard);
   return NULL;
 }

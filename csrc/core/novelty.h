@@ -85,9 +85,4 @@ static inline int perigee_novelty_add(perigee_novelty *seen, uint32_t mark) {
   return 1;
 }
 
-static inline void perigee_novelty_clear(perigee_novelty *seen) {
-  if (seen->capacity) memset(seen->buckets, 0, seen->capacity * sizeof *seen->buckets);
-  seen->count = seen->at = 0;
-}
-
 #endif

@@ -147,10 +147,4 @@ static inline void *perigee_recent_add(perigee_recent *table, uint64_t name) {
   return item;
 }
 
-static inline void perigee_recent_clear(perigee_recent *table) {
-  if (table->capacity) memset(table->buckets, 0, table->capacity * sizeof *table->buckets);
-  table->count = 0;
-  table->newest = table->oldest = 0;
-}
-
 #endif

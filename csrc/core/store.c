@@ -22,7 +22,8 @@ static const perigee_policy *const policies[] = {
   [PERIGEE_POLICY_AUTO] = &perigee_policy_auto,
 };
 
-/* Arrays. Each is grown on its own; `capacity` moves only when all have grown. */
+/* Arrays. Each is grown on its own, and whoever else points into it is told at once, since the next
+ * one may fail; `capacity` moves only when all have grown. */
 
 static int resize_array(void *array, size_t item_size, uint32_t capacity) {
   void **items = array;
@@ -47,12 +48,11 @@ static int resize_index(perigee_store *store, uint32_t capacity) {
 static int resize_slots(perigee_store *store, uint32_t capacity) {
   if (resize_array(&store->entries, sizeof *store->entries, capacity)) return -1;
   store->order.marks = (unsigned char *)&store->entries->life + PERIGEE_LOW_BYTE(uint64_t);
+  if (store->wheel) store->wheel->entries = store->entries;
   if (resize_array(&store->nodes, sizeof *store->nodes, capacity)) return -1;
   store->order.nodes = store->nodes;
-  if (store->wheel) {
-    store->wheel->entries = store->entries;
-    if (resize_array(&store->wheel->links, sizeof *store->wheel->links, capacity)) return -1;
-  }
+  if (store->wheel && resize_array(&store->wheel->links, sizeof *store->wheel->links, capacity))
+    return -1;
   if (store->tagging && resize_array(&store->tagging, sizeof *store->tagging, capacity)) return -1;
   if (store->weights && resize_array(&store->weights, sizeof *store->weights, capacity)) return -1;
   if (store->tracks) {
@@ -78,7 +78,8 @@ static int init_store(perigee_store *store, const perigee_store_config *config) 
   store->order.heed_below = store->policy->hears_hits ? UINT32_MAX : store->policy->max_visits;
   store->order.setting = store->policy->setting;
   store->order.mark_stride = sizeof *store->entries;
-  store->grace_ms = (uint64_t)config->grace_ms;
+  double grace_ms = config->grace_ms;
+  store->grace_ms = grace_ms < (double)PERIGEE_FOREVER ? (uint64_t)grace_ms : PERIGEE_FOREVER;
   store->jitter = config->jitter;
   store->max_weight = config->max_weight;
   store->seed = perigee_hash_random_seed();

@@ -69,7 +69,7 @@ typedef struct perigee_store_view { /* what Lua reads without a call; owned by t
   int32_t reason; /* why the slot popped last has gone */
   uint32_t high;  /* slots ever used: the next new slot */
   int32_t saved;  /* of what was displaced or popped last: whether a backup has it, */
-  uint32_t space; /* and whose key it was (tracked stores only) */
+  uint32_t space; /* and if so, whose key it was (tracked stores only) */
   uint64_t hits;
   uint64_t misses;
   uint64_t evictions;   /* entries given up for their size */
@@ -123,7 +123,7 @@ int32_t perigee_store_tag(perigee_store *store, int32_t slot, int32_t node);
 int32_t perigee_store_reweigh(perigee_store *store, int32_t slot, double weight);
 int32_t perigee_store_fit(perigee_store *store);
 
-/* perigee_store_del: forgets a key; the slot is gone. 1: it was live; 0: it was not. */
+/* perigee_store_del: forgets a key; the slot is gone. 1: it was live or stale; 0: it was not. */
 int32_t perigee_store_del(perigee_store *store, uint32_t space, const char *s, double n);
 
 /* perigee_store_pop: one of the slots that are gone, `reason` says why; MISS: there is none. */

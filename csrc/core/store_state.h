@@ -118,11 +118,12 @@ static inline void perigee_store_track_write(perigee_store *store, uint32_t slot
   if (store->tracks) store->tracks[slot] |= store->written;
 }
 
-/* What was in a slot leaves it: the view says whether a backup has it. */
+/* What was in a slot leaves it, if there was anything: the view says whether a backup has it. */
 static inline void perigee_store_track_leave(perigee_store *store, uint32_t slot) {
   if (!store->tracks) return;
   store->view.saved = (store->tracks[slot] & PERIGEE_SAVED) != 0;
-  store->view.space = perigee_entry_space(&store->entries[slot], &store->nodes[slot]);
+  if (store->view.saved)
+    store->view.space = perigee_entry_space(&store->entries[slot], &store->nodes[slot]);
   store->tracks[slot] = 0;
 }
 

@@ -17,8 +17,8 @@ PERIGEE_API int32_t perigee_disk_abi(void) {
   return PERIGEE_DISK_ABI;
 }
 
-PERIGEE_API void perigee_disk_fail_at(uint32_t n) {
-  perigee_alloc_fail_at(n);
+PERIGEE_API uint32_t perigee_disk_fail_at(uint32_t n) {
+  return perigee_alloc_fail_at(n);
 }
 
 PERIGEE_API perigee_disk *perigee_disk_new(const char *path, int32_t sync, double max_bytes) {

@@ -21,13 +21,14 @@
 #include "base/base.h"
 
 /* ffi: begin */
-enum { PERIGEE_DISK_ABI = 1 }; /* changes whenever a declaration in an ffi block changes */
+enum { PERIGEE_DISK_ABI = 2 }; /* changes whenever a declaration in an ffi block changes */
 
 /* perigee_disk_abi: the PERIGEE_DISK_ABI this library was built with. */
 int32_t perigee_disk_abi(void);
 
-/* perigee_disk_fail_at: makes the n-th allocation of this library from now fail, once (tests). */
-void perigee_disk_fail_at(uint32_t n);
+/* perigee_disk_fail_at: makes the n-th allocation of this library from now fail, once (tests).
+ * Returns what was left of the last order; 0: it has been carried out, or there was none. */
+uint32_t perigee_disk_fail_at(uint32_t n);
 
 /* When a commit is on the disk: what a loss of power may take away. */
 enum {

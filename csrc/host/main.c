@@ -3,8 +3,9 @@
  * main.c: the `perigee` executable: a Lua state, the places where Perigee's modules are, and
  * perigee.host (Lua), which does the rest. The one file of Perigee that sees a lua_State.
  *
- * Modules are looked for beside the executable, in the tree of a build (../lua, ../lib) and in
- * that of an installation (../share/lua/5.1, ../lib/lua/5.1), before LUA_PATH and LUA_CPATH.
+ * Modules are looked for beside the executable before LUA_PATH and LUA_CPATH: in the tree of a
+ * build (../lua, ../lib), or where an installation has them (PERIGEE_LUA_FOLDER and _LIB_FOLDER,
+ * below the prefix).
  */
 #include <lauxlib.h>
 #include <lua.h>
@@ -14,16 +15,17 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Arguments: the executable's path, argv. Returns the exit code. */
+/* Arguments: the executable's path, argv, the folders of an installation. Returns the exit code. */
 static const char bootstrap[] =
-  "local executable, arguments = ...\n"
+  "local executable, arguments, lua, lib = ...\n"
   "local prefix = executable:match('^(.*)/[^/]*/[^/]*$') or '.'\n"
-  "local function prepend(path, ...)\n"
-  "  for _, template in ipairs { ... } do path = prefix .. template .. ';' .. path end\n"
-  "  return path\n"
+  "local built = io.open(prefix .. '/lua/perigee/version.lua')\n"
+  "if built then\n"
+  "  built:close()\n"
+  "  lua, lib = 'lua', 'lib'\n"
   "end\n"
-  "package.path = prepend(package.path, '/share/lua/5.1/?.lua', '/lua/?.lua')\n"
-  "package.cpath = prepend(package.cpath, '/lib/lua/5.1/?.so', '/lib/?.so')\n"
+  "package.path = prefix .. '/' .. lua .. '/?.lua;' .. package.path\n"
+  "package.cpath = prefix .. '/' .. lib .. '/?.so;' .. package.cpath\n"
   "local found, host = pcall(require, 'perigee.host')\n"
   "if not found then\n"
   "  io.stderr:write('perigee: cannot load its Lua modules: ', tostring(host), '\\n')\n"
@@ -77,7 +79,9 @@ static int run(lua_State *L, int argc, char **argv) {
   }
   push_executable(L, argv[0]);
   push_arguments(L, argc, argv);
-  return lua_pcall(L, 2, 1, 0) ? -1 : (int)lua_tointeger(L, -1);
+  lua_pushliteral(L, PERIGEE_LUA_FOLDER);
+  lua_pushliteral(L, PERIGEE_LIB_FOLDER);
+  return lua_pcall(L, 4, 1, 0) ? -1 : (int)lua_tointeger(L, -1);
 }
 
 int main(int argc, char **argv) {

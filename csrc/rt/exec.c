@@ -25,7 +25,10 @@
 enum { ID_SLOTS = 65536, FREE_TRIES = 50, FREE_STEP_MS = 10 };
 static const double DRAIN_S = 0.25;
 
+typedef struct processes processes;
+
 typedef struct process {
+  processes *all;
   perigee_loop *loop;
   perigee_input in;
   perigee_output out, err;
@@ -38,21 +41,35 @@ typedef struct process {
   uint8_t reaped, reap_failed, ended, stopped, forgotten;
 } process;
 
-struct perigee_processes {
-  perigee_loop *loop;
-  process **slots; /* NULL: free */
+/* The processes of a loop. */
+struct processes {
+  perigee_loop_guest guest; /* first: the loop hands this address back */
+  process **slots;          /* NULL: free */
   uint32_t *generations;
   uint32_t count, capacity, generations_capacity, running;
 };
 
-perigee_processes *perigee_processes_new(perigee_loop *loop) {
-  perigee_processes *all = perigee_zalloc(sizeof *all);
-  if (all) all->loop = loop;
+static void on_loop_closed(perigee_loop_guest *guest);
+static const char *verify(const perigee_loop_guest *guest);
+
+static const perigee_loop_guest_kind kind = {.closed = on_loop_closed, .verify = verify};
+
+/* Those of the loop, or NULL if it never had any. */
+static processes *processes_of(const perigee_loop *loop) {
+  return (processes *)perigee_loop_find(loop, &kind);
+}
+
+/* The same, made when there are none; NULL when memory is out. */
+static processes *made_processes_of(perigee_loop *loop) {
+  processes *all = processes_of(loop);
+  if (all) return all;
+  all = perigee_zalloc(sizeof *all);
+  if (all) perigee_loop_add(loop, &all->guest, &kind);
   return all;
 }
 
 /* A free index, or -1 when memory is out. */
-static int64_t free_index(perigee_processes *all) {
+static int64_t free_index(processes *all) {
   for (uint32_t i = 0; i < all->count; i++) {
     if (!all->slots[i]) return i;
   }
@@ -69,8 +86,8 @@ static int64_t free_index(perigee_processes *all) {
 }
 
 static process *find(perigee_loop *loop, double id) {
-  perigee_processes *all = perigee_loop_processes(loop);
-  if (!(id >= ID_SLOTS && id < 0x1p53)) return NULL;
+  processes *all = processes_of(loop);
+  if (!all || !(id >= ID_SLOTS && id < 0x1p53)) return NULL;
   uint64_t number = (uint64_t)id;
   uint32_t index = number % ID_SLOTS;
   if (index >= all->count || all->generations[index] != number / ID_SLOTS) return NULL;
@@ -79,8 +96,7 @@ static process *find(perigee_loop *loop, double id) {
 }
 
 static void dispose(process *p) {
-  perigee_processes *all = perigee_loop_processes(p->loop);
-  all->slots[p->index] = NULL;
+  p->all->slots[p->index] = NULL;
   perigee_input_close(&p->in);
   perigee_output_fini(&p->out);
   perigee_output_fini(&p->err);
@@ -124,7 +140,7 @@ static void reap(process *p) {
   if (!failed && p->stopped) kill(-p->pid, SIGKILL);
   p->reap_failed = failed || waitpid(p->pid, &p->status, WNOHANG) != p->pid;
   p->reaped = 1;
-  perigee_loop_processes(p->loop)->running--;
+  p->all->running--;
   ev_io_stop(perigee_loop_ev(p->loop), &p->exit);
   close(p->exit.fd);
 }
@@ -165,11 +181,12 @@ static void watch(process *p, const perigee_child *child, double max_output) {
 
 PERIGEE_API double perigee_exec_start(perigee_loop *loop, const char *const *argv,
                                       const char *input, double input_bytes, double max_output) {
-  perigee_processes *all = perigee_loop_processes(loop);
+  processes *all = made_processes_of(loop);
   perigee_child child;
-  int64_t index = free_index(all);
+  int64_t index = all ? free_index(all) : -1;
   process *p = index >= 0 ? perigee_zalloc(sizeof *p) : NULL;
   if (!p) return -ENOMEM;
+  p->all = all;
   p->loop = loop;
   p->index = (uint32_t)index;
   int failed = perigee_input_init(&p->in, input, input ? (size_t)input_bytes : 0)
@@ -234,7 +251,8 @@ PERIGEE_API void perigee_exec_free(perigee_loop *loop, double id) {
 }
 
 PERIGEE_API uint32_t perigee_exec_running(perigee_loop *loop) {
-  return perigee_loop_processes(loop)->running;
+  const processes *all = processes_of(loop);
+  return all ? all->running : 0;
 }
 
 /* Waits for a killed process, for half a second at most. */
@@ -251,8 +269,8 @@ static void bury(process *p) {
   close(p->exit.fd);
 }
 
-void perigee_processes_free(perigee_processes *all) {
-  if (!all) return;
+static void on_loop_closed(perigee_loop_guest *guest) {
+  processes *all = (processes *)guest;
   for (uint32_t i = 0; i < all->count; i++) {
     process *p = all->slots[i];
     if (!p) continue;
@@ -261,17 +279,19 @@ void perigee_processes_free(perigee_processes *all) {
     close_outputs(p);
     dispose(p);
   }
+  perigee_loop_remove(guest);
   perigee_dealloc(all->slots);
   perigee_dealloc(all->generations);
   perigee_dealloc(all);
 }
 
-const char *perigee_processes_verify(const perigee_processes *all) {
+static const char *verify(const perigee_loop_guest *guest) {
+  const processes *all = (const processes *)guest;
   uint32_t running = 0, pending = 0;
   for (uint32_t i = 0; i < all->count; i++) {
     const process *p = all->slots[i];
     if (!p) continue;
-    PERIGEE_VERIFY(p->index == i && p->loop == all->loop);
+    PERIGEE_VERIFY(p->index == i && p->all == all && p->loop == guest->loop);
     PERIGEE_VERIFY(!p->ended || p->reaped);
     PERIGEE_VERIFY(p->reaped == !ev_is_active(&p->exit));
     PERIGEE_VERIFY(!(p->ended && p->forgotten));
@@ -279,6 +299,6 @@ const char *perigee_processes_verify(const perigee_processes *all) {
     pending += !p->ended;
   }
   PERIGEE_VERIFY(running == all->running);
-  PERIGEE_VERIFY(perigee_loop_pending(all->loop) >= pending);
+  PERIGEE_VERIFY(perigee_loop_pending(guest->loop) >= pending);
   return NULL;
 }

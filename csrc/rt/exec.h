@@ -48,11 +48,4 @@ void perigee_exec_free(perigee_loop *loop, double id);
 uint32_t perigee_exec_running(perigee_loop *loop);
 /* ffi: end */
 
-/* The processes of a loop. */
-typedef struct perigee_processes perigee_processes;
-
-perigee_processes *perigee_processes_new(perigee_loop *loop);
-void perigee_processes_free(perigee_processes *processes);
-const char *perigee_processes_verify(const perigee_processes *processes);
-
 #endif

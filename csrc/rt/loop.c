@@ -13,9 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "rt/exec.h"
-#include "rt/signals.h"
-
 typedef struct watch {
   ev_io io; /* first: libev hands this address back */
   perigee_loop *loop;
@@ -26,10 +23,9 @@ typedef struct watch {
 struct perigee_loop {
   struct ev_loop *ev;
   perigee_tickets *tickets;
-  perigee_processes *processes;
   watch *watches;
   ev_timer wake; /* ends a poll */
-  perigee_loop_writer *writers;
+  perigee_loop_guest *guests;
   uint32_t pending;
   uint32_t watching;
 };
@@ -44,8 +40,7 @@ PERIGEE_API perigee_loop *perigee_loop_new(void) {
   perigee_loop *loop = perigee_zalloc(sizeof *loop);
   if (!loop) return NULL;
   loop->tickets = perigee_tickets_new();
-  loop->processes = perigee_processes_new(loop);
-  loop->ev = loop->tickets && loop->processes ? ev_loop_new(EVFLAG_AUTO) : NULL;
+  loop->ev = loop->tickets ? ev_loop_new(EVFLAG_AUTO) : NULL;
   ev_timer_init(&loop->wake, on_wake, 0, 0);
   if (loop->ev) return loop;
   perigee_loop_free(loop);
@@ -62,14 +57,8 @@ static void end_watch(watch *w) {
 
 PERIGEE_API void perigee_loop_free(perigee_loop *loop) {
   if (!loop) return;
-  perigee_signals_restore(loop);
-  while (loop->writers) {
-    perigee_loop_writer *writer = loop->writers;
-    writer->closed(writer);
-    perigee_loop_remove_writer(writer);
-  }
+  while (loop->guests) loop->guests->kind->closed(loop->guests);
   while (loop->watches) end_watch(loop->watches);
-  perigee_processes_free(loop->processes);
   if (loop->ev) ev_loop_destroy(loop->ev);
   perigee_tickets_free(loop->tickets);
   perigee_dealloc(loop);
@@ -87,10 +76,6 @@ struct ev_loop *perigee_loop_ev(perigee_loop *loop) {
   return loop->ev;
 }
 
-perigee_processes *perigee_loop_processes(perigee_loop *loop) {
-  return loop->processes;
-}
-
 void perigee_loop_expect(perigee_loop *loop, int32_t delta) {
   loop->pending += (uint32_t)delta;
 }
@@ -99,26 +84,35 @@ void perigee_loop_watch(perigee_loop *loop, int32_t delta) {
   loop->watching += (uint32_t)delta;
 }
 
-void perigee_loop_add_writer(perigee_loop *loop, perigee_loop_writer *writer) {
-  writer->loop = loop;
-  writer->next = loop->writers;
-  writer->link = &loop->writers;
-  if (writer->next) writer->next->link = &writer->next;
-  loop->writers = writer;
+void perigee_loop_add(perigee_loop *loop, perigee_loop_guest *guest,
+                      const perigee_loop_guest_kind *kind) {
+  guest->loop = loop;
+  guest->kind = kind;
+  guest->next = loop->guests;
+  guest->link = &loop->guests;
+  if (guest->next) guest->next->link = &guest->next;
+  loop->guests = guest;
 }
 
-void perigee_loop_remove_writer(perigee_loop_writer *writer) {
-  if (!writer->link) return;
-  *writer->link = writer->next;
-  if (writer->next) writer->next->link = writer->link;
-  writer->loop = NULL;
-  writer->link = NULL;
+void perigee_loop_remove(perigee_loop_guest *guest) {
+  if (!guest->link) return;
+  *guest->link = guest->next;
+  if (guest->next) guest->next->link = guest->link;
+  guest->loop = NULL;
+  guest->link = NULL;
+}
+
+perigee_loop_guest *perigee_loop_find(const perigee_loop *loop,
+                                      const perigee_loop_guest_kind *kind) {
+  perigee_loop_guest *guest = loop->guests;
+  while (guest && guest->kind != kind) guest = guest->next;
+  return guest;
 }
 
 static void let_write(perigee_loop *loop) {
-  for (perigee_loop_writer *writer = loop->writers, *next; writer; writer = next) {
-    next = writer->next;
-    writer->before_wait(writer);
+  for (perigee_loop_guest *guest = loop->guests, *next; guest; guest = next) {
+    next = guest->next;
+    if (guest->kind->before_wait) guest->kind->before_wait(guest);
   }
 }
 
@@ -130,6 +124,7 @@ PERIGEE_API double perigee_loop_now(void) {
 
 PERIGEE_API void perigee_loop_poll(perigee_loop *loop, double wait_s) {
   let_write(loop);
+  if (perigee_tickets_ready(loop->tickets)) wait_s = 0; /* what was written, or could not be */
   if (!(wait_s > 0)) {
     if (loop->pending || loop->watching) ev_run(loop->ev, EVRUN_NOWAIT);
     return;
@@ -192,6 +187,10 @@ PERIGEE_API const char *perigee_loop_verify(const perigee_loop *loop) {
     PERIGEE_VERIFY(w->loop == loop && ev_is_active(&w->io));
   }
   PERIGEE_VERIFY(loop->pending >= watches);
-  const char *broken = perigee_processes_verify(loop->processes);
-  return broken ? broken : perigee_tickets_verify(loop->tickets);
+  for (const perigee_loop_guest *guest = loop->guests; guest; guest = guest->next) {
+    PERIGEE_VERIFY(*guest->link == guest && guest->loop == loop);
+    const char *broken = guest->kind->verify ? guest->kind->verify(guest) : NULL;
+    if (broken) return broken;
+  }
+  return perigee_tickets_verify(loop->tickets);
 }

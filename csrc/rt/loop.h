@@ -2,14 +2,14 @@
  *
  * loop.h: a private libev loop that waits for the world.
  *
- * The loop owns its tickets (ticket.h), processes (exec.h) and watches. A turn, driven by Lua:
- * poll, which waits for the world and fires the tickets of what happened; expire, with the time
- * of the turn; pull. The loop itself has no timers but the one that ends a poll: deadlines
- * belong to tickets and to the caller's clock, real or virtual.
+ * The loop owns its tickets (ticket.h) and watches; processes, HTTP and the like are its guests. A
+ * turn, driven by Lua: poll, which waits for the world and fires the tickets of what happened;
+ * expire, with the time of the turn; pull. The loop itself has no timers but the one that ends a
+ * poll: deadlines belong to tickets and to the caller's clock, real or virtual.
  *
  * *Pending* are the things outside this process that may still fire a ticket: a process that
- * runs, a descriptor that is watched, signals that are listened to. When nothing is pending,
- * nothing is ready and there is no deadline, nobody can ever be woken.
+ * runs, a descriptor that is watched, a response, signals that are listened to. When nothing is
+ * pending, nothing is ready and there is no deadline, nobody can ever be woken.
  */
 #ifndef PERIGEE_LOOP_H
 #define PERIGEE_LOOP_H
@@ -20,8 +20,8 @@
 /* ffi: begin */
 typedef struct perigee_loop perigee_loop;
 
-/* Life. new returns NULL when memory or descriptors are out. free ends the processes that
- * still run (KILL to their groups) and reaps them. */
+/* Life. new returns NULL when memory or descriptors are out. free ends its guests: processes that
+ * still run get a KILL to their groups and are reaped, HTTP transfers are broken off. */
 perigee_loop *perigee_loop_new(void);
 void perigee_loop_free(perigee_loop *loop);
 
@@ -56,7 +56,6 @@ struct ev_loop;
 
 /* For the other files of this folder. */
 struct ev_loop *perigee_loop_ev(perigee_loop *loop);
-struct perigee_processes *perigee_loop_processes(perigee_loop *loop);
 
 /* perigee_loop_expect: `delta` more things are pending. */
 void perigee_loop_expect(perigee_loop *loop, int32_t delta);
@@ -65,15 +64,28 @@ void perigee_loop_expect(perigee_loop *loop, int32_t delta);
  * and they keep no loop alive. */
 void perigee_loop_watch(perigee_loop *loop, int32_t delta);
 
-/* Whoever collects what to write: called before each poll, and when the loop is freed first. */
-typedef struct perigee_loop_writer {
-  perigee_loop *loop; /* NULL: in no list */
-  struct perigee_loop_writer *next, **link;
-  void (*before_wait)(struct perigee_loop_writer *writer);
-  void (*closed)(struct perigee_loop_writer *writer);
-} perigee_loop_writer;
+/* Who lives in a loop: it hears of each poll, and when the loop is freed (the newest guest first,
+ * tickets and libev last). */
+typedef struct perigee_loop_guest perigee_loop_guest;
 
-void perigee_loop_add_writer(perigee_loop *loop, perigee_loop_writer *writer);
-void perigee_loop_remove_writer(perigee_loop_writer *writer);
+typedef struct perigee_loop_guest_kind {
+  void (*before_wait)(perigee_loop_guest *guest);         /* writes what was collected; or NULL */
+  void (*closed)(perigee_loop_guest *guest);              /* must remove the guest */
+  const char *(*verify)(const perigee_loop_guest *guest); /* or NULL */
+} perigee_loop_guest_kind;
+
+struct perigee_loop_guest {
+  perigee_loop *loop; /* NULL: in no list */
+  perigee_loop_guest *next, **link;
+  const perigee_loop_guest_kind *kind;
+};
+
+void perigee_loop_add(perigee_loop *loop, perigee_loop_guest *guest,
+                      const perigee_loop_guest_kind *kind);
+void perigee_loop_remove(perigee_loop_guest *guest);
+
+/* perigee_loop_find: the newest guest of this kind, or NULL. */
+perigee_loop_guest *perigee_loop_find(const perigee_loop *loop,
+                                      const perigee_loop_guest_kind *kind);
 
 #endif

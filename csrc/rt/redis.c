@@ -41,7 +41,7 @@ typedef struct request {
 } request;
 
 struct perigee_redis {
-  perigee_loop_writer writer; /* first: the loop hands this address back */
+  perigee_loop_guest guest; /* first: the loop hands this address back */
   ev_io readable;
   ev_io writable;
   int fd;
@@ -71,16 +71,16 @@ static request *request_of(const perigee_redis *redis, uint64_t number) {
 /* Who is told. */
 
 static void fire(perigee_redis *redis, double *ticket) {
-  if (*ticket != 0 && redis->writer.loop)
-    perigee_tickets_unpark(perigee_loop_tickets(redis->writer.loop), *ticket);
+  if (*ticket != 0 && redis->guest.loop)
+    perigee_tickets_unpark(perigee_loop_tickets(redis->guest.loop), *ticket);
   *ticket = 0;
 }
 
 static void update_expectation(perigee_redis *redis) {
   int expecting =
     redis->state != PERIGEE_REDIS_FAILED && (redis->next > redis->answered || redis->awaiting != 0);
-  if (redis->writer.loop && expecting != redis->expecting)
-    perigee_loop_expect(redis->writer.loop, expecting - redis->expecting);
+  if (redis->guest.loop && expecting != redis->expecting)
+    perigee_loop_expect(redis->guest.loop, expecting - redis->expecting);
   redis->expecting = expecting;
 }
 
@@ -98,11 +98,11 @@ static void free_buffers(perigee_redis *redis) {
 }
 
 static void stop(perigee_redis *redis) {
-  if (redis->writer.loop && redis->fd >= 0) {
-    struct ev_loop *ev = perigee_loop_ev(redis->writer.loop);
+  if (redis->guest.loop && redis->fd >= 0) {
+    struct ev_loop *ev = perigee_loop_ev(redis->guest.loop);
     ev_io_stop(ev, &redis->readable);
     ev_io_stop(ev, &redis->writable);
-    if (redis->watched) perigee_loop_watch(redis->writer.loop, -1);
+    if (redis->watched) perigee_loop_watch(redis->guest.loop, -1);
   }
   redis->watched = 0;
   if (redis->fd >= 0) close(redis->fd);
@@ -196,7 +196,7 @@ static void write_out(perigee_redis *redis) {
                      MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-      ev_io_start(perigee_loop_ev(redis->writer.loop), &redis->writable);
+      ev_io_start(perigee_loop_ev(redis->guest.loop), &redis->writable);
       return;
     }
     if (n < 0) { /* what the other side said before it went may tell more */
@@ -211,8 +211,8 @@ static void write_out(perigee_redis *redis) {
   redis->written = redis->next;
 }
 
-static void before_wait(perigee_loop_writer *writer) {
-  perigee_redis *redis = (perigee_redis *)writer;
+static void before_wait(perigee_loop_guest *guest) {
+  perigee_redis *redis = (perigee_redis *)guest;
   if (redis->state == PERIGEE_REDIS_OPEN && !ev_is_active(&redis->writable)) write_out(redis);
 }
 
@@ -227,7 +227,7 @@ static void connected(perigee_redis *redis) {
     return;
   }
   redis->state = PERIGEE_REDIS_OPEN;
-  ev_io_start(perigee_loop_ev(redis->writer.loop), &redis->readable);
+  ev_io_start(perigee_loop_ev(redis->guest.loop), &redis->readable);
   fire(redis, &redis->awaiting);
   update_expectation(redis);
 }
@@ -249,18 +249,20 @@ static void begin_connecting(perigee_redis *redis, const char *address, int port
   }
   ev_io_set(&redis->readable, redis->fd, EV_READ);
   ev_io_set(&redis->writable, redis->fd, EV_WRITE);
-  ev_io_start(perigee_loop_ev(redis->writer.loop), &redis->writable);
-  perigee_loop_watch(redis->writer.loop, 1);
+  ev_io_start(perigee_loop_ev(redis->guest.loop), &redis->writable);
+  perigee_loop_watch(redis->guest.loop, 1);
   redis->watched = 1;
 }
 
 /* The loop goes first. */
-static void on_loop_closed(perigee_loop_writer *writer) {
-  perigee_redis *redis = (perigee_redis *)writer;
+static void on_loop_closed(perigee_loop_guest *guest) {
+  perigee_redis *redis = (perigee_redis *)guest;
   stop(redis);
-  redis->writer.loop = NULL;
+  perigee_loop_remove(guest);
   fail(redis, "the loop is closed");
 }
+
+static const perigee_loop_guest_kind kind = {.before_wait = before_wait, .closed = on_loop_closed};
 
 PERIGEE_API perigee_redis *perigee_redis_connect(perigee_loop *loop, const char *address,
                                                  int32_t port, double bytes_max) {
@@ -272,8 +274,6 @@ PERIGEE_API perigee_redis *perigee_redis_connect(perigee_loop *loop, const char 
   redis->first = redis->answered = redis->next = redis->written = 1;
   redis->requests = perigee_zalloc(redis->capacity * sizeof *redis->requests);
   redis->reader = perigee_reply_reader();
-  redis->writer.before_wait = before_wait;
-  redis->writer.closed = on_loop_closed;
   ev_init(&redis->readable, on_readable);
   ev_init(&redis->writable, on_writable);
   redis->readable.data = redis->writable.data = redis;
@@ -281,7 +281,7 @@ PERIGEE_API perigee_redis *perigee_redis_connect(perigee_loop *loop, const char 
     perigee_redis_free(redis);
     return NULL;
   }
-  perigee_loop_add_writer(loop, &redis->writer);
+  perigee_loop_add(loop, &redis->guest, &kind);
   begin_connecting(redis, address, port);
   return redis;
 }
@@ -293,7 +293,7 @@ PERIGEE_API void perigee_redis_close(perigee_redis *redis, const char *why) {
 PERIGEE_API void perigee_redis_free(perigee_redis *redis) {
   if (!redis) return;
   fail(redis, "closed");
-  perigee_loop_remove_writer(&redis->writer);
+  perigee_loop_remove(&redis->guest);
   for (uint64_t n = redis->first; n < redis->answered; n++)
     if (!request_of(redis, n)->released) perigee_reply_free(request_of(redis, n)->reply);
   perigee_inbox_fini(&redis->inbox);
@@ -398,12 +398,12 @@ PERIGEE_API const perigee_reply *perigee_redis_message(perigee_redis *redis) {
 }
 
 PERIGEE_API void perigee_redis_write(perigee_redis *redis) {
-  before_wait(&redis->writer);
+  before_wait(&redis->guest);
 }
 
 PERIGEE_API void perigee_redis_flush(perigee_redis *redis) {
   if (redis->state != PERIGEE_REDIS_OPEN) return;
-  before_wait(&redis->writer);
+  before_wait(&redis->guest);
   read_in(redis);
 }
 

@@ -13,7 +13,7 @@ static const int numbers[] = {SIGINT, SIGTERM};
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
 
 static struct {
-  perigee_loop *loop; /* NULL: nobody listens */
+  perigee_loop_guest guest; /* in no loop: nobody listens */
   struct ev_loop *ev;
   ev_async poke;
   double ticket;
@@ -31,14 +31,20 @@ static void on_poke(struct ev_loop *ev, ev_async *poke, int events) {
   (void)ev;
   (void)poke;
   (void)events;
-  perigee_tickets_unpark(perigee_loop_tickets(listener.loop), listener.ticket);
+  perigee_tickets_unpark(perigee_loop_tickets(listener.guest.loop), listener.ticket);
 }
+
+static void on_loop_closed(perigee_loop_guest *guest) {
+  perigee_signals_restore(guest->loop);
+}
+
+static const perigee_loop_guest_kind kind = {.closed = on_loop_closed};
 
 PERIGEE_API int32_t perigee_signals_listen(perigee_loop *loop) {
   struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-  if (listener.loop) return -1;
+  if (listener.guest.loop) return -1;
   arrived = 0;
-  listener.loop = loop;
+  perigee_loop_add(loop, &listener.guest, &kind);
   listener.ev = perigee_loop_ev(loop);
   listener.ticket = 0;
   ev_async_init(&listener.poke, on_poke);
@@ -50,7 +56,7 @@ PERIGEE_API int32_t perigee_signals_listen(perigee_loop *loop) {
 }
 
 PERIGEE_API void perigee_signals_await(perigee_loop *loop, double ticket) {
-  if (listener.loop != loop) return;
+  if (listener.guest.loop != loop) return;
   listener.ticket = ticket;
   if (arrived) perigee_tickets_unpark(perigee_loop_tickets(loop), ticket);
 }
@@ -62,11 +68,11 @@ PERIGEE_API int32_t perigee_signals_take(void) {
 }
 
 PERIGEE_API void perigee_signals_restore(perigee_loop *loop) {
-  if (listener.loop != loop) return;
+  if (listener.guest.loop != loop) return;
   for (int i = 0; i < NUMBERS; i++) sigaction(numbers[i], &listener.before[i], NULL);
   struct ev_loop *ev = listener.ev;
   listener.ev = NULL;
-  listener.loop = NULL;
   ev_async_stop(ev, &listener.poke);
   perigee_loop_expect(loop, -1);
+  perigee_loop_remove(&listener.guest);
 }

@@ -6,7 +6,7 @@
  * the number for its next wait: slot + PERIGEE_TICKET_SLOTS * generation. A wait ends when the
  * ticket is *fired* (unparked by somebody, or by its deadline) or *renewed* by its holder; both
  * raise the generation, so that the old number is *stale*: firing it again does nothing. The
- * holder's next ticket is perigee_tickets_after(ticket), which Lua computes for itself.
+ * holder's next ticket is that number + PERIGEE_TICKET_SLOTS: Lua adds it for itself.
  *
  * Fired tickets stand in a ring, first come first, until Lua pulls them. A slot is in the ring
  * at most once and the ring has room for all slots: firing allocates nothing and cannot fail.

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+# Removes what the last `cmake --install` of BUILD put there, and those folders called perigee
+# below PREFIX that are empty then, with all in them. DESTDIR counts as it did then.
+if(NOT EXISTS "${BUILD}/install_manifest.txt")
+  message(FATAL_ERROR "nothing was installed from ${BUILD}")
+endif()
+file(STRINGS "${BUILD}/install_manifest.txt" files)
+set(folders "")
+foreach(file ${files})
+  file(REMOVE "$ENV{DESTDIR}${file}")
+  get_filename_component(folder "${file}" DIRECTORY)
+  while(folder MATCHES "/perigee(/|$)" AND NOT folder STREQUAL PREFIX)
+    list(APPEND folders "${folder}")
+    get_filename_component(folder "${folder}" DIRECTORY)
+  endwhile()
+endforeach()
+list(REMOVE_DUPLICATES folders)
+list(SORT folders ORDER DESCENDING) # what is inside goes first
+foreach(folder ${folders})
+  file(GLOB rest "$ENV{DESTDIR}${folder}/*" "$ENV{DESTDIR}${folder}/.*")
+  list(FILTER rest EXCLUDE REGEX "/\\.\\.?$")
+  if(NOT rest)
+    file(REMOVE_RECURSE "$ENV{DESTDIR}${folder}")
+  endif()
+endforeach()
+file(REMOVE "${BUILD}/install_manifest.txt")
