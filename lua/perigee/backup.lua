@@ -11,15 +11,15 @@
 -- @module perigee.backup
 
 local C = require("perigee.lib").core
-local changes_face = require "perigee.changes"
+local changes_face = require "perigee.backup.changes"
 local context = require "perigee.context"
-local landing = require "perigee.landing"
-local latch = require "perigee.latch"
+local landing = require "perigee.load.landing"
+local latch = require "perigee.runtime.latch"
 local listed = require "perigee.tier.listed"
 local log = require "perigee.log"
 local options = require "perigee.options"
 local runtime = require "perigee.runtime"
-local spaces = require "perigee.spaces"
+local spaces = require "perigee.store.spaces"
 local store_face = require "perigee.store"
 local disk = require "perigee.tier.disk"
 
@@ -108,7 +108,8 @@ end
 -- Takes an entry in; what there is no room for, and what has expired, goes from the backup.
 local function take_in(self, job, space, key, entry)
   local number = spaces.number_of(self.cache, space)
-  local left = entry.deadline - C.perigee_clock_wall_ms(runtime.clock)
+  -- Rounded: milliseconds since 1970 leave a double few bits for their parts.
+  local left = math.floor(entry.deadline - C.perigee_clock_wall_ms(runtime.clock) + 0.5)
   local why = why_not(self, number, key, entry.tags, left)
   if not why then
     local weight = landing.weight_of(self.cache, key, entry.value)

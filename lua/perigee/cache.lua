@@ -2,31 +2,32 @@
 --- The cache: one store, its loads and its batches behind one set of methods.
 --
 -- The hit path is `get` down to its first return: one C call and two table reads, compiled, with
--- no garbage. Everything else may be slower and says so by being elsewhere: `load`, `batch`,
--- `inspection`.
+-- no garbage. Everything else may be slower, and is elsewhere: `load`, `load/batch`, `inspection`.
 -- @classmod perigee.cache
 
 local C = require("perigee.lib").core
 local backup = require "perigee.backup"
-local batch = require "perigee.batch"
+local batch = require "perigee.load.batch"
 local bit = require "bit"
-local copying = require "perigee.copying"
+local copying = require "perigee.value.copying"
 local events = require "perigee.events"
-local flight = require "perigee.flight"
-local inspection = require "perigee.inspection"
-local landing = require "perigee.landing"
-local levels = require "perigee.levels"
+local ffi = require "ffi"
+local flight = require "perigee.load.flight"
+local inspection = require "perigee.cache.inspection"
+local landing = require "perigee.load.landing"
+local levels = require "perigee.cache.levels"
 local load = require "perigee.load"
-local losing = require "perigee.losing"
+local losing = require "perigee.load.losing"
 local metrics = require "perigee.metrics"
+local names = require "perigee.value.names"
 local options = require "perigee.options"
 local runtime = require "perigee.runtime"
-local settings = require "perigee.settings"
-local spaces = require "perigee.spaces"
+local settings = require "perigee.cache.settings"
+local spaces = require "perigee.store.spaces"
 local store_face = require "perigee.store"
 local tags = require "perigee.tags"
-local turns = require "perigee.turns"
-local warmup = require "perigee.warmup"
+local turns = require "perigee.store.turns"
+local warmup = require "perigee.cache.warmup"
 
 local band, rshift, type = bit.band, bit.rshift, type
 local kinds, is_callable = options.kinds, options.is_callable
@@ -48,8 +49,10 @@ runtime.on_turn(losing.look_after)
 local KEY = kinds.key
 local is_key = KEY[2]
 local MISS = store_face.MISS
+local VERSIONS = ffi.typeof "perigee_tags *"
 
-local function check_key(where, key)
+local function check_key(where, self, key)
+  options.method(where, self, 3)
   if not is_key(key) then options.fail(where, "key", KEY[1], key, 3) end
 end
 
@@ -59,6 +62,7 @@ end
 -- @treturn perigee.cache the cache
 -- @raise on an unknown option or a value it does not take; on a name that is in use
 function _M.new(opts, versions)
+  if not ffi.istype(VERSIONS, versions) then versions = nil end -- C would take a userdata for them
   opts = opts or {}
   options.argument("perigee.new", "opts", kinds.list, opts, 2)
   options.check("perigee.new", opts, NEW, 2)
@@ -86,7 +90,7 @@ function _M.new(opts, versions)
     weigh = opts.weigh,
     copy = opts.copy or false,
     detach = opts.detach or false,
-    leads_aside = opts.detach or opts.load_timeout ~= nil, -- see `perigee.landing`
+    leads_aside = opts.detach or opts.load_timeout ~= nil, -- see `perigee.load.landing`
     takeover = opts.takeover or 1,
     -- With tiers also `backup`, `shared`, `remote`, `below` (the upper one of the two), and
     -- `restoring`, the backup until it is loaded.
@@ -135,7 +139,7 @@ end
 
 -- Any call of `get` but the plain ones: other keys, options, callable tables, mistakes.
 local function get_any(self, key, opts)
-  check_key("cache:get", key)
+  check_key("cache:get", self, key)
   local loader, spec, starter = opts, false, load.start
   if opts ~= nil and not is_callable(opts) then
     check_get("cache:get", opts)
@@ -205,7 +209,7 @@ end
 -- @tparam function|table loader as for `get`
 -- @return as `get`
 function _M:refresh(key, loader)
-  check_key("cache:refresh", key)
+  check_key("cache:refresh", self, key)
   local spec, starter = false, load.start
   if not is_callable(loader) then
     check_get("cache:refresh", loader)
@@ -248,7 +252,7 @@ end
 -- @tparam[opt] number|table opts ttl in seconds, or `{ ttl =, tags =, write_remote = }`
 -- @treturn boolean true
 function _M:set(key, value, opts)
-  check_key("cache:set", key)
+  check_key("cache:set", self, key)
   local ttl, list, send = check_set("cache:set", opts)
   write(self, key, value, ttl, list, send)
   tell(self)
@@ -261,7 +265,7 @@ end
 -- @tparam[opt] number|table opts as for `set`
 -- @treturn boolean whether it was stored
 function _M:add(key, value, opts)
-  check_key("cache:add", key)
+  check_key("cache:add", self, key)
   local ttl, list, send = check_set("cache:add", opts)
   local left = look(self, key)
   if left and left > 0 then return false end
@@ -289,8 +293,9 @@ end
 function _M:set_many(map, opts)
   options.argument("cache:set_many", "map", { "a table of values by key", kinds.list[2] }, map, 2)
   local ttl, list, send = check_set("cache:set_many", opts)
-  for key in pairs(map) do check_key("cache:set_many", key) end
-  for key, value in pairs(map) do write(self, key, value, ttl, list, send and "more") end
+  local keys = names.of(map)
+  for i = 1, #keys do check_key("cache:set_many", self, keys[i]) end
+  for i = 1, #keys do write(self, keys[i], map[keys[i]], ttl, list, send and "more") end
   if self.remote then self.remote.writes:start() end
   tell(self)
   return true
@@ -307,7 +312,7 @@ local NUMBER = { "a number", function(v) return type(v) == "number" end }
 -- @treturn number the sum
 -- @raise when the value there is no number
 function _M:incr(key, by, initial, ttl)
-  check_key("cache:incr", key)
+  check_key("cache:incr", self, key)
   options.argument("cache:incr", "by", NUMBER, by, 2)
   if initial ~= nil then options.argument("cache:incr", "initial", NUMBER, initial, 2) end
   if ttl ~= nil then options.argument("cache:incr", "ttl", kinds.duration, ttl, 2) end
@@ -336,7 +341,7 @@ end
 -- @treturn boolean true
 -- @treturn string|nil why it is not known that the remote cache forgot it, too
 function _M:delete(key)
-  check_key("cache:delete", key)
+  check_key("cache:delete", self, key)
   fence(self, key)
   self.store:delete(key, 0)
   if handlers.invalidate then
@@ -351,6 +356,7 @@ end
 -- @treturn boolean true
 -- @treturn string|nil why it is not known that the remote cache forgot it, too
 function _M:clear()
+  options.method("cache:clear", self, 2)
   self.version = self.version + 1
   for part in next, self.parts do part.version = part.version + 1 end
   self.store:clear()
@@ -389,11 +395,13 @@ end
 -- @tparam number ttl seconds
 -- @treturn boolean whether there is one
 function _M:touch(key, ttl)
-  check_key("cache:touch", key)
+  check_key("cache:touch", self, key)
   options.argument("cache:touch", "ttl", kinds.duration, ttl, 2)
   look(self, key) -- it may be on its way here
   local s, n = identity(key)
-  return C.perigee_store_touch(self.store.handle, 0, s, n, ttl * 1000) == 1
+  local touched = C.perigee_store_touch(self.store.handle, 0, s, n, ttl * 1000)
+  if touched == C.PERIGEE_NO_MEMORY then error(store_face.OUT_OF_MEMORY, 0) end
+  return touched == 1
 end
 
 --- Changes the bound on entries; what is too much goes at once.
@@ -419,9 +427,9 @@ local closed_mt = { __name = "perigee.cache", __index = function(self, method)
   error(("cache:%s: %s is closed"):format(method, self:describe()), 2)
 end }
 
---- Ends the cache: what has changed is saved, its entries are dropped, its name is free; later
--- calls raise.
+--- Ends the cache: what has changed is saved, and all dropped; its name is free; later calls raise.
 function _M:close()
+  options.method("cache:close", self, 2)
   local name = self:describe()
   levels.close(self)
   self.closed = true

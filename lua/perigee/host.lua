@@ -32,6 +32,8 @@ Runs a script as the first task of the event loop; every require finds Perigee.
   -i             enter a prompt after running the script; what is typed may wait
   -v, --version  show the versions
   -E             ignore environment variables
+  --dashboard[=port]  serve the dashboard at http://127.0.0.1:port (5001), beside
+                 the script or alone
   -j cmd         control LuaJIT (on, off, flush, or a module of jit.*)
   -O[opt]        set LuaJIT's optimization options
   -b ...         save or list bytecode (see luajit -b)
@@ -87,7 +89,9 @@ local ACTIONS = {
 }
 
 local FLAGS = { ["-i"] = "interactive", ["-v"] = "version", ["--version"] = "version",
-  ["-E"] = "no_environment", ["--help"] = "help", ["--dashboard"] = "dashboard" }
+  ["-E"] = "no_environment", ["--help"] = "help" }
+
+local DASHBOARD_PORT = 5001
 
 local function read_text_option(arguments, i, plan)
   local letter, text = arguments[i]:match "^%-([elj])(.*)$"
@@ -100,6 +104,12 @@ local function read_text_option(arguments, i, plan)
   plan[#plan + 1] = { run = ACTIONS[letter], text = text }
   if letter == "e" then plan.has_chunk = true end
   return i
+end
+
+local function read_dashboard(option)
+  if option == "--dashboard" then return DASHBOARD_PORT end
+  local port = tonumber(option:match "^%-%-dashboard=(%d+)$")
+  return port and port <= 65535 and port or nil
 end
 
 --- Reads the command line into a list of actions and the index of the script.
@@ -115,6 +125,8 @@ function _M.parse(arguments)
       break
     elseif FLAGS[option] then
       plan[FLAGS[option]] = true
+    elseif read_dashboard(option) then
+      plan.dashboard = read_dashboard(option)
     elseif option:sub(1, 2) == "-O" then
       plan[#plan + 1] = { run = set_optimization, text = option:sub(3) }
     elseif option:sub(1, 2) == "-b" then
@@ -163,16 +175,27 @@ local function run_stdin()
   end
 end
 
+-- Where nothing else is run, it has caches of its own to show.
+local function serve_dashboard(plan)
+  local server, why = require("perigee.dashboard").listen { port = plan.dashboard, scenes = true }
+  if not server then error(why .. " (--dashboard=PORT chooses another port)", 0) end
+  io.stderr:write("perigee: the dashboard: ", server.url, "\n")
+  local is_alone = not (plan.script or plan.interactive or plan[1])
+  if is_alone then require("perigee.dashboard.demo").start() end
+  return server
+end
+
 -- The first task.
 local function run_plan(plan, arguments)
   if plan.version then print(version()) end
   if not plan.no_environment then run_init() end
+  local server = plan.dashboard and serve_dashboard(plan)
   for _, action in ipairs(plan) do action.run(action.text) end
   if plan.script then run_script(arguments, plan.script) end
   if plan.interactive then
     prompt.run()
   elseif not (plan.script or plan.has_chunk or plan.version) then
-    run_stdin()
+    if server then server:wait() else run_stdin() end
   end
 end
 
@@ -225,9 +248,6 @@ function _M.main(arguments)
   elseif plan.help then
     io.stdout:write(USAGE)
     return 0
-  elseif plan.dashboard then
-    fail "the dashboard is not part of this build"
-    return 1
   elseif plan.bytecode then
     save_bytecode(arguments, plan.bytecode)
     return 0

@@ -1,14 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --- Loading a value: one load per key, whoever asks; what the callers get who wait for it.
 --
--- A load's *record* is shared by all who wait for it: see `perigee.landing`.
+-- A load's *record* is shared by all who wait for it: see `perigee.load.landing`.
 -- @module perigee.load
 
 local C = require("perigee.lib").core
 local context = require "perigee.context"
-local flight = require "perigee.flight"
-local landing = require "perigee.landing"
-local losing = require "perigee.losing"
+local flight = require "perigee.load.flight"
+local landing = require "perigee.load.landing"
+local losing = require "perigee.load.losing"
 local store_face = require "perigee.store"
 
 local identity, STALE = store_face.identity, store_face.STALE
@@ -308,8 +308,10 @@ local function as_fresh(spec)
   if not spec then return FRESH end
   if spec.use_cache == false then return spec end
   local copy = { use_cache = false }
-  for name, value in next, spec do
+  local name, value = next(spec) -- no `for in`, whose compiled code a finalizer may not leave
+  while name ~= nil do
     if name ~= "use_cache" then copy[name] = value end
+    name, value = next(spec, name)
   end
   return copy
 end

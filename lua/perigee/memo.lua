@@ -9,18 +9,18 @@
 --
 -- A wrapped function is a part of a cache: its keys are its arguments. One string, number or
 -- boolean is the key itself; two or three of them are encoded without garbage; all else is
--- encoded by `perigee.keys`.
+-- encoded by `perigee.value.keys`.
 -- @module perigee.memo
 
-local arguments = require "perigee.arguments"
+local arguments = require "perigee.memo.arguments"
 local cache_face = require "perigee.cache"
-local copying = require "perigee.copying"
-local keys = require "perigee.keys"
-local looking = require "perigee.looking"
+local copying = require "perigee.value.copying"
+local keys = require "perigee.value.keys"
+local looking = require "perigee.cache.looking"
 local options = require "perigee.options"
-local part_face = require "perigee.part"
-local returns = require "perigee.returns"
-local settings = require "perigee.settings"
+local part_face = require "perigee.memo.part"
+local returns = require "perigee.value.returns"
+local settings = require "perigee.cache.settings"
 
 local select, type, unpack = select, type, unpack
 local kinds = options.kinds
@@ -251,6 +251,13 @@ local function wrap(where, opts, cache, ttl, fn)
   })
 end
 
+-- Through pcall: an error of its would point here, and is to point at who called the wrapper.
+local function new_cache(own)
+  local made, cache = pcall(cache_face.new, own)
+  if not made then error(cache, 3) end
+  return cache
+end
+
 -- Called in the tail, so that errors of level 2 point at the user.
 local function wrapper(where, opts, specs, defaults)
   opts = opts == nil and {} or opts
@@ -262,7 +269,7 @@ local function wrapper(where, opts, specs, defaults)
   own.default_ttl = ttl or own.default_ttl
   return function(fn)
     options.argument(where, "fn", kinds.callable, fn, 2)
-    return wrap(where, opts, opts.cache or cache_face.new(own), ttl, fn)
+    return wrap(where, opts, opts.cache or new_cache(own), ttl, fn)
   end
 end
 

@@ -1,6 +1,10 @@
 -- SPDX-License-Identifier: MIT
---- The numbers of all caches of this process, as tables and as Prometheus text.
+--- The numbers of all caches of this process, by the caches' names: counters, and histograms of
+-- durations (`perigee.metrics.histogram`): `load`, of the loads that ended, and `remote`, of the
+-- reads that the remote cache was asked for.
 -- @module perigee.metrics
+
+local histogram = require "perigee.metrics.histogram"
 
 local _M = {}
 
@@ -30,12 +34,39 @@ function _M.forget(cache)
   if cache.name then names[cache.name] = nil end
 end
 
-local function add_up(sum, metrics)
-  for field, value in pairs(metrics) do sum[field] = (sum[field] or 0) + value end
+--- Every cache that is open.
+-- @treturn table list, in no order
+function _M.caches()
+  local list = {}
+  for cache in pairs(caches) do list[#list + 1] = cache end
+  return list
+end
+
+--- Adds counters up.
+-- @tparam table|nil sum what they are added to; nil: nothing yet
+-- @tparam table counters numbers by name
+-- @treturn table the sum
+function _M.add_counters(sum, counters)
+  sum = sum or {}
+  for field, value in pairs(counters) do sum[field] = (sum[field] or 0) + value end
   local asked = (sum.hits or 0) + (sum.misses or 0)
   sum.hit_rate = asked > 0 and sum.hits / asked or 0
   return sum
 end
+local add_counters = _M.add_counters
+
+--- Adds durations up.
+-- @tparam table|nil sum what they are added to; nil: nothing yet
+-- @tparam table durations histograms by what took that long
+-- @treturn table the sum
+function _M.add_durations(sum, durations)
+  sum = sum or {}
+  for what, more in pairs(durations) do
+    sum[what] = histogram.add(sum[what] or histogram.new(), more)
+  end
+  return sum
+end
+local add_durations = _M.add_durations
 
 --- The metrics of every cache: see `cache:get_metrics`.
 -- @treturn table by cache name; caches without a name are summed under `""`
@@ -43,92 +74,42 @@ function _M.all()
   local by_name = {}
   for cache in pairs(caches) do
     local name = cache.name or ""
-    by_name[name] = add_up(by_name[name] or {}, cache:get_metrics())
+    by_name[name] = add_counters(by_name[name], cache:get_metrics())
   end
   return by_name
 end
 
---- What other workers of the same nginx have told: a list of tables as `all` returns.
+--- How long things took in every cache.
+-- @treturn table by cache name, of histograms by what took that long: `load` and, with a remote
+--   cache, `remote`
+function _M.durations()
+  local by_name = {}
+  for cache in pairs(caches) do
+    local name, remote = cache.name or "", cache.remote
+    by_name[name] = add_durations(by_name[name],
+      { load = cache.load_durations, remote = remote and remote.durations })
+  end
+  return by_name
+end
+
+--- What other workers of the same nginx have told: a list of `{ counters =, durations = }`, as
+-- `all` and `durations` return them.
 _M.others = function() return {} end
 
---- The same as `all`, and what other workers of the same nginx have told is added.
--- @treturn table by cache name
+local function add_each(sums, told, add)
+  for name, more in pairs(told) do sums[name] = add(sums[name], more) end
+end
+
+--- The same as `all` and `durations`, and what other workers of the same nginx have told is added.
+-- @treturn table counters by cache name
+-- @treturn table durations by cache name
 function _M.summed()
-  local by_name = _M.all()
+  local counters, durations = _M.all(), _M.durations()
   for _, told in ipairs(_M.others()) do
-    for name, counters in pairs(told) do
-      by_name[name] = add_up(by_name[name] or {}, counters)
-    end
+    add_each(counters, told.counters, add_counters)
+    add_each(durations, told.durations, add_durations)
   end
-  return by_name
-end
-
--- field, metric, type, help; in the order of the text.
-local FAMILIES = {
-  { "hits", "perigee_hits_total", "counter", "Gets answered from memory, stale ones included." },
-  { "stale_hits", "perigee_stale_hits_total", "counter", "Gets answered with an expired value." },
-  { "misses", "perigee_misses_total", "counter", "Gets that found nothing in memory." },
-  { "coalesced", "perigee_coalesced_total", "counter", "Misses that joined a running load." },
-  { "loads", "perigee_loads_total", "counter", "Loads that ended, one per key." },
-  { "load_errors", "perigee_load_errors_total", "counter", "Loads that failed." },
-  { "load_seconds", "perigee_load_seconds_total", "counter", "Time spent in loads." },
-  { "batches", "perigee_batches_total", "counter", "Calls of batch loaders." },
-  { "batched_keys", "perigee_batched_keys_total", "counter", "Keys asked of batch loaders." },
-  { "evictions", "perigee_evictions_total", "counter", "Entries given up for lack of room." },
-  { "expirations", "perigee_expirations_total", "counter", "Entries reclaimed after expiry." },
-  { "size", "perigee_entries", "gauge", "Live entries." },
-  { "invalidated", "perigee_invalidated_entries", "gauge",
-    "Entries dead by a tag and not yet reclaimed." },
-  { "weight", "perigee_weight", "gauge", "Sum of the weights of the entries." },
-  { "bytes", "perigee_native_bytes", "gauge", "Native memory of the cache." },
-  { "backup_saves", "perigee_backup_saves_total", "counter", "Saves to the backup." },
-  { "backup_errors", "perigee_backup_errors_total", "counter", "Saves and loads that failed." },
-  { "backup_loaded", "perigee_backup_loaded_total", "counter", "Entries taken from the backup." },
-  { "backup_refused", "perigee_backup_refused_total", "counter",
-    "Entries of the backup that could not be read." },
-  { "backup_unsaved", "perigee_backup_unsaved_total", "counter", "Values that cannot be saved." },
-  { "shared_hits", "perigee_shared_hits_total", "counter",
-    "Misses that the shared dictionary answered." },
-  { "shared_misses", "perigee_shared_misses_total", "counter", "Misses that it did not." },
-  { "shared_writes", "perigee_shared_writes_total", "counter", "Entries written to it." },
-  { "shared_unsaved", "perigee_shared_unsaved_total", "counter", "Values that cannot be shared." },
-  { "shared_notices", "perigee_shared_notices_total", "counter", "Changes by other workers." },
-  { "remote_hits", "perigee_remote_hits_total", "counter",
-    "Misses that the remote cache answered." },
-  { "remote_misses", "perigee_remote_misses_total", "counter", "Misses that it did not." },
-  { "remote_errors", "perigee_remote_errors_total", "counter", "Times that it failed to answer." },
-  { "remote_writes", "perigee_remote_writes_total", "counter", "Writes that it has confirmed." },
-  { "remote_refused", "perigee_remote_refused_total", "counter",
-    "Entries of it that could not be read." },
-  { "remote_unsaved", "perigee_remote_unsaved_total", "counter", "Values that cannot travel." },
-  { "remote_notices", "perigee_remote_notices_total", "counter", "Changes by others, heard of." },
-}
-
-local ESCAPES = { ["\\"] = "\\\\", ["\""] = "\\\"", ["\n"] = "\\n" }
-
-local function sorted_names(by_name)
-  local list = {}
-  for name in pairs(by_name) do list[#list + 1] = name end
-  table.sort(list)
-  return list
-end
-
---- The metrics of every cache in Prometheus' text format, version 0.0.4; inside nginx summed over
--- the workers.
--- @treturn string
-function _M.prometheus()
-  local by_name = _M.summed()
-  local list, lines = sorted_names(by_name), {}
-  for _, family in ipairs(FAMILIES) do
-    local field, metric, kind, help = unpack(family)
-    lines[#lines + 1] = ("# HELP %s %s"):format(metric, help)
-    lines[#lines + 1] = ("# TYPE %s %s"):format(metric, kind)
-    for _, name in ipairs(list) do
-      local label, value = name:gsub("[\\\"\n]", ESCAPES), by_name[name][field]
-      if value then lines[#lines + 1] = ("%s{cache=\"%s\"} %.17g"):format(metric, label, value) end
-    end
-  end
-  return table.concat(lines, "\n") .. "\n"
+  return counters, durations
 end
 
 return _M

@@ -57,8 +57,8 @@ _M.kinds = {
     function(v) return type(v) == "number" and v > 0 end },
   neg_duration = { "a number of seconds > 0 (math.huge: for ever) or false",
     function(v) return v == false or type(v) == "number" and v > 0 end },
-  grace = { "a number of seconds >= 0, not math.huge",
-    function(v) return type(v) == "number" and v >= 0 and v < INFINITY end },
+  grace = { "a number of seconds >= 0 (math.huge: for ever)",
+    function(v) return type(v) == "number" and v >= 0 end },
   milliseconds = { "a number of milliseconds >= 0",
     function(v) return type(v) == "number" and v >= 0 and v < INFINITY end },
   fraction = { "a number from 0 to 1",
@@ -105,6 +105,15 @@ function _M.argument(where, what, kind, value, level)
     _M.fail(where, what, kind[1], culprit, level + 1)
   end
   return value
+end
+
+--- Checks that a method of a cache was called with a colon.
+-- @tparam string where the method
+-- @param self what came before the arguments
+-- @tparam number level as for `error`, counted from the caller
+function _M.method(where, self, level)
+  if type(self) == "table" then return end
+  error(where .. ": call it with a colon, on a cache", level + 1)
 end
 
 --- Checks what a function of the user's returned. The error has no position: it is no line's.

@@ -2,7 +2,8 @@
 
 --- What a cache does with its second level: a miss asks it before the loader; what is found or
 -- loaded goes up and down; what is written here is written there, behind the caller's back
--- (`perigee.write_behind`); what others change there is forgotten here (`perigee.hearing`).
+-- (`perigee.remote.write_behind`); what others change there is forgotten here
+-- (`perigee.remote.hearing`).
 --
 -- Reading happens inside the load of a key, so one process asks once, whoever waits. While the
 -- second level does not answer, nobody waits for it: reads are misses, and writes are owed.
@@ -11,19 +12,20 @@
 local C = require("perigee.lib").core
 local context = require "perigee.context"
 local events = require "perigee.events"
-local flight = require "perigee.flight"
-local gathering_face = require "perigee.gathering"
-local hearing = require "perigee.hearing"
-local landing = require "perigee.landing"
-local leading = require "perigee.leading"
+local flight = require "perigee.load.flight"
+local gathering_face = require "perigee.remote.gathering"
+local hearing = require "perigee.remote.hearing"
+local histogram = require "perigee.metrics.histogram"
+local landing = require "perigee.load.landing"
+local leases = require "perigee.remote.leases"
 local log = require "perigee.log"
 local options = require "perigee.options"
 local redis = require "perigee.tier.redis"
 local runtime = require "perigee.runtime"
-local spaces = require "perigee.spaces"
+local spaces = require "perigee.store.spaces"
 local trip_face = require "perigee.tier.trip"
 local users = require "perigee.tier.users"
-local write_behind = require "perigee.write_behind"
+local write_behind = require "perigee.remote.write_behind"
 
 local handlers = events.handlers
 
@@ -211,7 +213,11 @@ function _M:ask(records, how)
     trip_face.add(trip, space_name(self, record), record.key, record.spec and record.spec.tags,
       record.is_fresh)
   end
+  local began = context.port.now()
   local called, ok, err = pcall(how, self.share, trip, self.single_load)
+  if ok ~= "cancelled" and not is_barred(self) then -- else nothing was asked
+    histogram.observe(self.durations, context.port.now() - began)
+  end
   if called and ok then
     self.ailing = false
     return trip
@@ -265,7 +271,7 @@ function _M:run(records, load)
     return
   end
   if #left > 0 then load(left) end
-  if #absent > 0 then leading.lead(self, absent, load) end
+  if #absent > 0 then leases.lead(self, absent, load) end
 end
 
 -- One load at a time -------------------------------------------------------------------------
@@ -284,7 +290,7 @@ end
 -- The work of a load that was, and that the second level has nothing for.
 local function lead_one(record)
   local self = record.cache.remote
-  local ok, err = pcall(leading.lead, self, { record }, load_one)
+  local ok, err = pcall(leases.lead, self, { record }, load_one)
   if not ok then landing.fail(record, err) end
 end
 
@@ -318,7 +324,7 @@ local function hear_answer(self, record, i, trip)
   go_on(record, self.single_load and lead_one or landing.call)
 end
 
---- What the second level said to loads that were gathered: see `perigee.gathering`.
+--- What the second level said to loads that were gathered: see `perigee.remote.gathering`.
 -- @tparam table trip what it said, with the loads as `records`
 function _M:answered(trip)
   self.ailing = false
@@ -373,7 +379,7 @@ function _M.attach(cache, backend, opts, level)
   local self = setmetatable({
     cache = cache, backend = backend, share = share,
     single_load = opts.single_load or false,
-    counters = new_counters(),
+    counters = new_counters(), durations = histogram.new(), -- of reads
     ailing = false, warned = {},
     clears = 0, -- of the whole cache, by anybody
   }, mt)

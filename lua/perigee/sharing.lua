@@ -15,12 +15,12 @@
 
 local C = require("perigee.lib").core
 local board_face = require "perigee.tier.board"
-local codec_face = require "perigee.codec"
+local codec_face = require "perigee.value.codec"
 local context = require "perigee.context"
-local hearing = require "perigee.hearing"
+local hearing = require "perigee.remote.hearing"
 local journal_face = require "perigee.tier.journal"
-local landing = require "perigee.landing"
-local leasing = require "perigee.leasing"
+local landing = require "perigee.load.landing"
+local leases = require "perigee.sharing.leases"
 local log = require "perigee.log"
 local names = require "perigee.tier.redis_keys"
 local ngx = require "perigee.runtime.nginx"
@@ -28,14 +28,14 @@ local options = require "perigee.options"
 local place = require "perigee.tier.place"
 local runtime = require "perigee.runtime"
 local tier_face = require "perigee.tier.shared"
-local workers = require "perigee.workers"
+local workers = require "perigee.sharing.workers"
 
 local _M = {}
 local mt = { __index = _M, __name = "perigee.sharing" }
 
 local FENCES = C.PERIGEE_FENCES
 local end_trace = coroutine.running
-local space_of = leasing.space_of
+local space_of = leases.space_of
 
 local attached = {}
 
@@ -132,7 +132,11 @@ local function seal(self, key, value, ttl, stamp, tags)
   return sealed
 end
 
+-- Whoever asks for the time sets the worker's timer, by which the others hear its numbers.
+local function begin_to_tell() context.port.now() end
+
 local function put(self, key, name, sealed, ttl)
+  begin_to_tell()
   if not sealed then return self.tier:delete(name) end
   local ok, why = self.tier:put(name, sealed, ttl)
   if not ok then return warn_once(self, key, why) end
@@ -266,7 +270,7 @@ end
 
 --- The same, and the levels below get it, too: see `perigee.remote`.
 function _M:after_load(record, keep, ttl, tags)
-  end_trace() -- see `perigee.leasing`
+  end_trace() -- see `perigee.sharing.leases`
   if keep and ttl and record.name then fill(self, record, ttl, tags) end
   if self.next then self.next:after_load(record, keep, ttl, tags) end
 end
@@ -274,7 +278,7 @@ end
 --- Gives back what a load held, and tells who waits for it what came of it.
 -- @tparam table record the load
 function _M:release(record)
-  if record.lease then leasing.give_back(self, record) end
+  if record.lease then leases.give_back(self, record) end
   if self.next and record.token then self.next:release(record) end
 end
 
@@ -295,12 +299,12 @@ function _M:has_just_looked(record)
     and self.fills ~= nil and self.board:fills(record.hash) == self.fills
 end
 
---- Runs loads that memory and the dictionary have nothing for: see `perigee.leasing`.
-_M.run = leasing.run
+--- Runs loads that memory and the dictionary have nothing for: see `perigee.sharing.leases`.
+_M.run = leases.run
 
 --- Starts a load of one key.
 -- @tparam table record the load
-_M.start = leasing.start
+_M.start = leases.start
 
 -- Reading -----------------------------------------------------------------------------------
 
@@ -316,6 +320,7 @@ end
 -- @treturn boolean whether there is one
 -- @return the value
 function _M:find(cache, key)
+  begin_to_tell()
   local space = space_of(cache)
   local fills, name = self.board:fills(self:hash(space, key)), self.tier:name(space, key)
   local left, value, tags = self.tier:get(name, space)
@@ -416,7 +421,7 @@ local function keep_up()
   end
   if not is_due then return end
   upkeep_at = now + UPKEEP_S
-  leasing.renew()
+  leases.renew()
 end
 
 runtime.on_turn(keep_up)

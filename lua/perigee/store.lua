@@ -22,10 +22,10 @@ local new_table = require "table.new"
 
 local C = require("perigee.lib").core
 local events = require "perigee.events"
-local leaving = require "perigee.leaving"
-local spaces = require "perigee.spaces"
-local tagging = require "perigee.tagging"
-local turns = require "perigee.turns"
+local leaving = require "perigee.store.leaving"
+local spaces = require "perigee.store.spaces"
+local tagging = require "perigee.store.tagging"
+local turns = require "perigee.store.turns"
 
 local band, rshift = bit.band, bit.rshift
 local handlers = events.handlers
@@ -122,7 +122,7 @@ function _M.new(opts, clock, shared)
     busy = false, -- see above
     slots = 0, -- how many slots have a place in `keys` and `values`
     before_close = false,
-    changes = false, -- what a backup does not know (`perigee.changes`), if there is one;
+    changes = false, -- what a backup does not know (`perigee.backup.changes`), if there is one;
     lists = false,   -- and then the lists of tags, in segments like the values
     on_evict = opts.on_evict or false,
   }, mt)
@@ -218,7 +218,7 @@ _M.left, _M.tell = leaving.left, leaving.tell
 _M.new_space, _M.clear_space = spaces.new_space, spaces.clear_space
 _M.may_keep, _M.tag_version = tagging.may_keep, tagging.tag_version
 _M.write_tag = tagging.write_tag
-local refuse_while_busy, out_of_memory = tagging.refuse_while_busy, tagging.out_of_memory
+local refuse_while_busy = tagging.refuse_while_busy
 
 -- Takes one slot that C gave up: reason, key, value; nothing when none is left.
 local function take_gone(self)
@@ -298,6 +298,15 @@ local function take_slot(self, space, key, ttl_ms, weight)
   return take_slot_again(self, space, key, ttl_ms, weight)
 end
 
+_M.OUT_OF_MEMORY = "perigee: out of memory"
+
+-- A value that cannot be stored, or not with its tags: what was there before is older still.
+local function put_nothing(self, space, key)
+  self.busy = false
+  self:delete(key, space)
+  error(_M.OUT_OF_MEMORY, 0)
+end
+
 -- Stores what comes from a backup: as `put`, but it is no write.
 local function put_entry(self, space, key, value, ttl_ms, weight, tags, used)
   local changes = self.changes
@@ -305,7 +314,7 @@ local function put_entry(self, space, key, value, ttl_ms, weight, tags, used)
   if self.busy then return self:delete(key, space) end
   local slot = take_slot(self, space, key, ttl_ms, weight)
   if slot < 0 then
-    if slot == C.PERIGEE_NO_MEMORY then out_of_memory(self) end
+    if slot == C.PERIGEE_NO_MEMORY then put_nothing(self, space, key) end
     self.busy = false
     return self:drain()
   end
@@ -326,11 +335,12 @@ local function put_entry(self, space, key, value, ttl_ms, weight, tags, used)
   self.busy = false
   -- From here on the slot may be lost to a finalizer: then another entry gets a tag too many.
   if saved_key ~= nil then changes:left(saved_key, saved_space) end
-  if tags then tagging.tag(self, slot, tags) end
+  local tagged = not tags or tagging.tag(self, slot, tags)
   if view.gone_count > 0 then self:drain() end
   if observed and displaced ~= 0 then
     self:left(old_key, old_value, REASONS[displaced])
   end
+  if not tagged then put_nothing(self, space, key) end
 end
 _M.put_entry = put_entry
 
@@ -342,6 +352,7 @@ _M.put_entry = put_entry
 -- @tparam number weight 0 if entries are not weighed
 -- @tparam[opt] table tags list of tags
 -- @tparam[opt] boolean used whether this counts as a use of an entry that is there
+-- @raise when memory is out; the key is not there then
 function _M:put(space, key, value, ttl_ms, weight, tags, used)
   local changes = self.changes
   if changes and changes.written then changes:wrote(space, key) end
@@ -384,7 +395,7 @@ end
 --- Forgets a key.
 -- @tparam string|number|boolean key checked before
 -- @tparam number space whose key it is
--- @treturn boolean whether it was live
+-- @treturn boolean whether it was live or stale
 function _M:delete(key, space)
   local s, n = identity(key)
   if self.changes then self.changes:deleted(space, key) end

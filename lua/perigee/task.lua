@@ -8,7 +8,7 @@
 -- `shield`.
 -- @module perigee.task
 
-if require "perigee.runtime.nginx" then return require "perigee.light" end
+if require "perigee.runtime.nginx" then return require "perigee.task.light" end
 
 local cancel = require "perigee.runtime.cancel"
 local checks = require "perigee.runtime.checks"
@@ -82,12 +82,18 @@ local function spawn(fn, ...)
 end
 _M.spawn = spawn
 
+local function check_self(where, self)
+  if type(self) == "table" then return end
+  error(where .. ": call it with a colon, on a task", 3)
+end
+
 --- Waits until the task has ended.
 -- @function task:wait
 -- @tparam[opt] number timeout seconds
 -- @return its results; or nil, `"timeout"`
 -- @raise its error, unchanged; `"cancelled"` if it was cancelled
 function scheduler.methods:wait(timeout)
+  check_self("task:wait", self)
   if timeout ~= nil then checks.seconds("task:wait", "timeout", timeout) end
   if not self.status then
     if self == current() then error("task:wait: a task cannot wait for its own end", 2) end
@@ -106,6 +112,7 @@ end
 -- starts. A task may cancel itself.
 -- @function task:cancel
 function scheduler.methods:cancel()
+  check_self("task:cancel", self)
   cancel.cancel(self)
 end
 

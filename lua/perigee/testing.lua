@@ -38,6 +38,7 @@ end
 -- @param ... its arguments
 -- @return its results
 function _M.run(main, ...)
+  options.argument("perigee.testing.run", "main", options.kinds.callable, main, 2)
   local task = scheduler.current()
   if task and context.port.name == "virtual" then
     return require("perigee.task").run(main, ...)

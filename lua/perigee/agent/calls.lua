@@ -19,7 +19,7 @@ local log = require "perigee.log"
 local messages = require "perigee.agent.messages"
 local prints = require "perigee.agent.prints"
 local refusal = require "perigee.agent.refusal"
-local returns = require "perigee.returns"
+local returns = require "perigee.value.returns"
 
 local handlers = events.handlers
 local AT, add = counts.AT, counts.add

@@ -7,7 +7,7 @@
 
 local ffi = require "ffi"
 
-local doubles = require "perigee.doubles"
+local doubles = require "perigee.value.doubles"
 local messages = require "perigee.agent.messages"
 
 local _M = {}

@@ -4,13 +4,13 @@
 -- @module perigee.agent.definition
 
 local action = require "perigee.agent.action"
-local arguments = require "perigee.arguments"
+local arguments = require "perigee.memo.arguments"
 local backup = require "perigee.backup"
 local cache_face = require "perigee.cache"
 local counts = require "perigee.agent.counts"
 local guard = require "perigee.agent.guard"
 local legible = require "perigee.agent.legible"
-local looking = require "perigee.looking"
+local looking = require "perigee.cache.looking"
 local options = require "perigee.options"
 local paths = require "perigee.agent.paths"
 local remote = require "perigee.remote"
@@ -182,10 +182,13 @@ local function callable(tool, call, count, class)
   })
 end
 
+-- Through pcall: an error of its would point here.
 local function cache_of(opts)
-  return cache_face.new({ name = has_tiers(opts) and opts.name or nil,
+  local made, cache = pcall(cache_face.new, { name = has_tiers(opts) and opts.name or nil,
     maxsize = opts.maxsize or 1024, default_ttl = opts.ttl, backup = opts.backup,
     remote_cache = opts.remote_cache, shared = opts.shared }, writes.registry)
+  if not made then error(cache, 0) end
+  return cache
 end
 
 local function define_reader(opts, fn)

@@ -3,13 +3,14 @@
 --- Answers that were made of other answers: a tool that calls others while it loads depends on
 -- what they depend on. Their tags and their shortest life are handed up to the load around them.
 --
--- The options of a tool's load (`record.spec` in `perigee.landing`) gather them: `learned`, a list
--- of paths; `deadline`, by the port's time; `keep`, false if it must not be kept at all; `owner`,
--- the number of the session whose answer it is, or was refused in: then it is for nobody else.
+-- The options of a tool's load (`record.spec` in `perigee.load.landing`) gather them: `learned`, a
+-- list of paths; `deadline`, by the port's time; `keep`, false if it must not be kept at all;
+-- `owner`, the number of the session whose answer it is, or was refused in: then it is for nobody
+-- else.
 -- @module perigee.agent.dependence
 
 local context = require "perigee.context"
-local flight = require "perigee.flight"
+local flight = require "perigee.load.flight"
 local paths = require "perigee.agent.paths"
 local tags = require "perigee.tags"
 

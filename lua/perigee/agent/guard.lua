@@ -143,6 +143,12 @@ end
 
 -- Checking -------------------------------------------------------------------------------------
 
+-- The guard in C. C would take nil for it, and much else.
+local function handle_of(self, method)
+  if type(self) == "table" and getmetatable(self) == mt then return self.handle end
+  error(("guard:%s: call it with a colon, on a guard"):format(method), 3)
+end
+
 local CALL = { tool = kinds.name, kind = options.one_of { "read", "write", "exec", "poll" },
   round = { "a number that the calls in flight together share",
     function(v) return type(v) == "number" and v == v end } }
@@ -163,7 +169,7 @@ local function check_call(spec)
 end
 
 local function check_verdict(where, v)
-  if type(v) == "table" and v.call then return end
+  if type(v) == "table" and ffi.istype("perigee_guard_call", v.call) then return end
   options.fail(where, "verdict", "what guard:check has returned", v, 3)
 end
 
@@ -191,9 +197,10 @@ end
 --   `message`
 -- @raise on arguments that cannot be a key
 function _M:check(spec)
+  local handle = handle_of(self, "check")
   check_call(spec)
   local call, verdict = call_of(self, spec), self.verdict
-  C.perigee_guard_check(self.handle, call, verdict)
+  C.perigee_guard_check(handle, call, verdict)
   local v = _M.describe(verdict)
   v.tool, v.call = spec.tool, call
   if v.kind then v.message = messages.text(v) end
@@ -206,6 +213,7 @@ end
 -- @tparam[opt] table how `error`: it failed, and `result` says how; `transient`: it may work later;
 --   `cached`: the cache answered
 function _M:record(v, result, how)
+  local handle = handle_of(self, "record")
   check_verdict("guard:record", v)
   local flags = 0
   if how then
@@ -213,32 +221,32 @@ function _M:record(v, result, how)
     if how.transient then flags = flags + IS_TRANSIENT end
     if how.cached then flags = flags + WAS_CACHED end
   end
-  C.perigee_guard_record(self.handle, v.call, print_of(self, v.tool, result, how and how.error),
-    flags)
+  C.perigee_guard_record(handle, v.call, print_of(self, v.tool, result, how and how.error), flags)
 end
 
 --- The call was refused. That counts as one more of the same.
 -- @tparam table v from `check`
 function _M:refuse(v)
+  local handle = handle_of(self, "refuse")
   check_verdict("guard:refuse", v)
-  C.perigee_guard_refuse(self.handle, v.call)
+  C.perigee_guard_refuse(handle, v.call)
 end
 
 --- The counts of `max_tool_repeats` and `max_execution_depth` begin again.
 function _M:progress()
-  C.perigee_guard_progress(self.handle)
+  C.perigee_guard_progress(handle_of(self, "progress"))
 end
 
 --- Everything is forgotten.
 function _M:reset()
-  C.perigee_guard_reset(self.handle)
+  C.perigee_guard_reset(handle_of(self, "reset"))
 end
 
 --- What the guard has seen.
 -- @treturn table `calls`, `stall` (calls since anything new), `vetoes` (refused since then),
 --   `bytes`
 function _M:stats()
-  local handle = self.handle
+  local handle = handle_of(self, "stats")
   return {
     calls = C.perigee_guard_calls(handle), stall = C.perigee_guard_stall(handle),
     vetoes = C.perigee_guard_vetoes(handle), bytes = C.perigee_guard_bytes(handle),
@@ -249,7 +257,7 @@ end
 -- guard that takes them must go on from this one's.
 -- @treturn string
 function _M:snapshot()
-  return _M.save(self.handle)
+  return _M.save((handle_of(self, "snapshot")))
 end
 
 --- Makes a guard from a snapshot, which may come from anywhere.

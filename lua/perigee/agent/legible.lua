@@ -3,7 +3,7 @@
 --- Values, keys and answers as short texts, for messages that a model or a person reads.
 -- @module perigee.agent.legible
 
-local doubles = require "perigee.doubles"
+local doubles = require "perigee.value.doubles"
 local ffi = require "ffi"
 
 local _M = {}
@@ -77,7 +77,7 @@ function _M.value(value)
 end
 
 --- An answer: its results, or its error.
--- @tparam table answer a box of `perigee.returns`
+-- @tparam table answer a box of `perigee.value.returns`
 -- @treturn string
 function _M.answer(answer)
   if answer.failed == "raised" then return "the error " .. _M.value(answer[1]) end
@@ -95,7 +95,7 @@ local CONSTANTS = { n = nil, t = true, f = false }
 
 local object_mt = { __tostring = function(self) return self.text end }
 
-local read -- of what `perigee.keys` writes: the value at a place, and the next place
+local read -- of what `perigee.value.keys` writes: the value at a place, and the next place
 
 local function read_number(key, at, kind)
   if kind == "d" then return doubles.read(key:sub(at, at + 7)), at + 8 end
@@ -132,7 +132,7 @@ function read(key, at)
 end
 
 --- The arguments that a key was made of.
--- @param key from `perigee.keys`, or `perigee.agent.prints`
+-- @param key from `perigee.value.keys`, or `perigee.agent.prints`
 -- @treturn string
 function _M.key(key)
   if type(key) == "table" then return "..." end

@@ -10,15 +10,15 @@
 local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
 local dependence = require "perigee.agent.dependence"
-local flight = require "perigee.flight"
-local landing = require "perigee.landing"
+local flight = require "perigee.load.flight"
+local landing = require "perigee.load.landing"
 local load = require "perigee.load"
 local log = require "perigee.log"
 local options = require "perigee.options"
 local outcome = require "perigee.agent.outcome"
 local paths = require "perigee.agent.paths"
 local refusal = require "perigee.agent.refusal"
-local returns = require "perigee.returns"
+local returns = require "perigee.value.returns"
 local writes = require "perigee.agent.writes"
 
 local error, pcall, type, unpack = error, pcall, type, unpack

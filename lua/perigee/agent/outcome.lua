@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 
---- What came of a call: its answer, as a box of `perigee.returns`; how the guard sees it; how the
--- caller gets it.
+--- What came of a call: its answer, as a box of `perigee.value.returns`; how the guard sees it; how
+-- the caller gets it.
 -- @module perigee.agent.outcome
 
 local C = require("perigee.lib").core
@@ -10,7 +10,7 @@ local log = require "perigee.log"
 local options = require "perigee.options"
 local prints = require "perigee.agent.prints"
 local refusal = require "perigee.agent.refusal"
-local returns = require "perigee.returns"
+local returns = require "perigee.value.returns"
 
 local error, pcall, select, type, unpack = error, pcall, select, type, unpack
 local box = returns.box

@@ -9,7 +9,7 @@
 local ffi = require "ffi"
 
 local C = require("perigee.lib").core
-local keys = require "perigee.keys"
+local keys = require "perigee.value.keys"
 
 local getmetatable, pcall, type = getmetatable, pcall, type
 local fill_name, fingerprint = C.perigee_guard_name, C.perigee_guard_print

@@ -47,7 +47,7 @@ for name, kind in next, guard.LIMITS do SPEC[name] = kind end
 --- Options of a session, for `options.check`.
 _M.SPEC = SPEC
 
---- The limits that a session has: the seeds' ones, unless the caller says otherwise.
+--- The limits that a session has: those of the Python library, unless the caller says otherwise.
 -- @tparam table opts options, checked before
 -- @treturn cdata
 function _M.limits(opts)

@@ -11,7 +11,7 @@
 local ffi = require "ffi"
 
 local C = require("perigee.lib").core
-local codec_face = require "perigee.codec"
+local codec_face = require "perigee.value.codec"
 local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
 local guard = require "perigee.agent.guard"

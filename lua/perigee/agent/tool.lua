@@ -3,8 +3,8 @@
 --- Tools that read: their answers are cached, and in a session their calls are guarded.
 --
 -- A tool is { name, kind, scoped, cache, tags_of, key_of, counts, … }: what `wrap` makes of its
--- options. Its answers are boxes of `perigee.returns`. A call is first *served*, from memory, and
--- if that cannot be, *executed*; the first part is compiled and makes no garbage.
+-- options. Its answers are boxes of `perigee.value.returns`. A call is first *served*, from memory,
+-- and if that cannot be, *executed*; the first part is compiled and makes no garbage.
 -- @module perigee.agent.tool
 
 local C = require("perigee.lib").core
@@ -12,12 +12,12 @@ local calls = require "perigee.agent.calls"
 local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
 local dependence = require "perigee.agent.dependence"
-local keys = require "perigee.keys"
+local keys = require "perigee.value.keys"
 local loading = require "perigee.agent.loading"
 local outcome = require "perigee.agent.outcome"
 local paths = require "perigee.agent.paths"
 local prints = require "perigee.agent.prints"
-local returns = require "perigee.returns"
+local returns = require "perigee.value.returns"
 local sessions = require "perigee.agent.session"
 local writes = require "perigee.agent.writes"
 

@@ -6,7 +6,7 @@
 -- A ring in one flat list, which takes little room. [0] is the number of calls so far; then there
 -- are five places for each call: the tool, the key of its arguments, its round, what came of
 -- it (a word, or a verdict that has that word as `outcome`), its answer (a box of
--- `perigee.returns`, or false).
+-- `perigee.value.returns`, or false).
 -- @module perigee.agent.trail
 
 local legible = require "perigee.agent.legible"

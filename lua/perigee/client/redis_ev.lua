@@ -29,19 +29,18 @@ local ffi = require "ffi"
 
 local context = require "perigee.context"
 local hello = require "perigee.client.redis_hello"
-local latch = require "perigee.latch"
-local lib = require "perigee.lib"
+local latch = require "perigee.runtime.latch"
 local runtime = require "perigee.runtime"
 local scheduler = require "perigee.runtime.scheduler"
+local times = require "perigee.client.redis_times"
 local wire = require "perigee.client.redis_wire"
 
-local C, core = lib.rt, lib.core
+local C = require("perigee.lib").rt
 
 local _M = { NULL = wire.NULL, gathers = true, deaf = false }
 local mt = { __index = _M, __name = "perigee.client.redis_ev" }
 
 local TEXT, LIST = C.PERIGEE_REPLY_TEXT, C.PERIGEE_REPLY_LIST
-local FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5
 local PING_S = 1
 
 local clients = setmetatable({}, { __mode = "k" })
@@ -71,21 +70,7 @@ end
 -- @treturn number
 function _M.process() return 0 end
 
--- Takes the reply to TIME: seconds, and microseconds of the next one.
-local function read_time(self, reply)
-  if type(reply) ~= "table" then return end
-  local seconds, micros = tonumber(reply[1]), tonumber(reply[2])
-  if not seconds or not micros then return end
-  local ahead = seconds * 1000 + micros / 1000 - core.perigee_clock_wall_ms(runtime.clock)
-  if math.abs(ahead) < math.huge then self.ahead_ms = ahead end
-end
-
 -- Opening and going down -----------------------------------------------------------------------
-
-local function pause_of(failures)
-  local pause = math.min(LAST_PAUSE_S, FIRST_PAUSE_S * 2 ^ math.min(failures - 1, 10))
-  return pause * (0.75 + math.random() / 2)
-end
 
 -- Gives the connections up; the next try is made after a while.
 local function go_down(self, why)
@@ -93,7 +78,7 @@ local function go_down(self, why)
   local data, ears = self.data, self.ears
   self.state, self.err, self.data, self.ears, self.pings = "down", why, false, false, false
   self.failures = self.failures + 1
-  self.retry_at = context.port.now() + pause_of(self.failures)
+  self.retry_at = context.port.now() + times.pause_s(self.failures)
   hello.close(data, why)
   hello.close(ears, why)
   if was_open then self.on_lost(why) end
@@ -103,7 +88,7 @@ local function finish_connecting(self, called, made, why)
   local connecting, has_failed = self.connecting, self.failures > 0
   if called and made then
     self.data, self.ears, self.loop, self.id = made.data, made.ears, made.loop, made.id
-    read_time(self, made.time)
+    self.ahead_ms = times.ahead_ms(made.time) or self.ahead_ms
   end
   if self.state == "closed" then
     self:close()
@@ -225,10 +210,11 @@ _M.text, _M.string = wire.text, wire.string
 -- @tparam cdata connection from `begin`
 -- @tparam number number from `submit`
 -- @tparam number least how many elements it must have
+-- @tparam[opt] number timeout seconds in its place
 -- @treturn cdata|nil the reply
 -- @treturn string|nil why there is none
-function _M:reply(connection, number, least)
-  local waited, ok, why = pcall(wire.wait, connection, number, self.opts.timeout)
+function _M:reply(connection, number, least, timeout)
+  local waited, ok, why = pcall(wire.wait, connection, number, timeout or self.opts.timeout)
   if waited and ok then
     local reply = C.perigee_redis_reply(connection, number)
     ok, why = wire.is_list(reply, least)
@@ -290,7 +276,7 @@ local function ping(self, now)
   end
   if pings then
     local time = C.perigee_redis_reply(self.data, pings.data)
-    if time ~= nil then read_time(self, wire.to_lua(time)) end
+    if time ~= nil then self.ahead_ms = times.ahead_ms(wire.to_lua(time)) or self.ahead_ms end
     C.perigee_redis_release(self.data, pings.data)
     if self.ears then C.perigee_redis_release(self.ears, pings.ears) end
   end

@@ -24,18 +24,16 @@ local ffi = require "ffi"
 
 local context = require "perigee.context"
 local ears_face = require "perigee.client.redis_ngx_ears"
-local latch = require "perigee.latch"
+local latch = require "perigee.runtime.latch"
 local lines_face = require "perigee.client.redis_ngx_lines"
 local ngx = require "perigee.runtime.nginx"
 local runtime = require "perigee.runtime"
+local times = require "perigee.client.redis_times"
 local wire = require "perigee.client.redis_ngx_wire"
-
-local core = require("perigee.lib").core
 
 local _M = { NULL = wire.NULL, gathers = false }
 local mt = { __index = _M, __name = "perigee.client.redis_ngx" }
 
-local FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5
 local PING_S, JUST_S = 1, 0.1
 
 local chars_of = ffi.typeof "const char *"
@@ -70,21 +68,7 @@ function _M.process()
   return ngx.worker.pid()
 end
 
--- Takes the reply to TIME: seconds, and microseconds of the next one.
-local function read_time(self, reply)
-  if type(reply) ~= "table" then return end
-  local seconds, micros = tonumber(reply[1]), tonumber(reply[2])
-  if not seconds or not micros then return end
-  local ahead = seconds * 1000 + micros / 1000 - core.perigee_clock_wall_ms(runtime.clock)
-  if math.abs(ahead) < math.huge then self.ahead_ms = ahead end
-end
-
 -- Going down -----------------------------------------------------------------------------------
-
-local function pause_of(failures)
-  local pause = math.min(LAST_PAUSE_S, FIRST_PAUSE_S * 2 ^ math.min(failures - 1, 10))
-  return pause * (0.75 + core.perigee_core_random() / 2 ^ 33) -- each worker's own
-end
 
 local function wake(premature, self)
   if not premature then self:look() end
@@ -92,7 +76,7 @@ end
 
 -- The next try is made after a while.
 local function go_down(self, why)
-  local was_open, ears, pause = self.state == "open", self.ears, pause_of(self.failures + 1)
+  local was_open, ears, pause = self.state == "open", self.ears, times.pause_s(self.failures + 1)
   self.state, self.err, self.ears = "down", why, false
   self.failures, self.retry_at = self.failures + 1, context.port.now() + pause
   if ears then ears:close() end
@@ -155,7 +139,7 @@ local function connect(self)
   if not replies then return nil, why end
   if type(replies[1]) == "table" and replies[1].err then return nil, replies[1].err end
   self:heard()
-  read_time(self, replies[1])
+  self.ahead_ms = times.ahead_ms(replies[1]) or self.ahead_ms
   if not self.opts.coherence or ngx.worker.exiting() then return true end
   return ears_face.open(self.opts, self.pool .. "ears", self.watches)
 end
@@ -336,7 +320,7 @@ function _M.write() end
 
 local function ask_time(self)
   local replies = ask(self, { { "TIME" } })
-  if replies then read_time(self, replies[1]) end
+  if replies then self.ahead_ms = times.ahead_ms(replies[1]) or self.ahead_ms end
   self.ping_at = context.port.now() + PING_S
 end
 

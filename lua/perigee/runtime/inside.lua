@@ -15,9 +15,9 @@ local may_start = scheduler.may_start
 local _M = {}
 
 local function add_record(records, slot)
-  local record = { scope = false, index = 0, slot = false, stop = false, status = false,
+  local record = { scope = false, index = 0, slot = slot or false, stop = false, status = false,
     waiter = false, load = 0, internal = true, fn = false, a = false, b = false }
-  records[slot] = record
+  if slot then records[slot] = record end -- else it starts later, elsewhere
   return record
 end
 
@@ -29,17 +29,19 @@ end
 --- The port's spawn: see the port contract in `perigee.runtime`.
 function _M.spawn(fn, a, b)
   local world, creator, slot = scheduler.world(), scheduler.current(), take_worker()
-  local record = world.records[slot] or add_record(world.records, slot)
+  local record = slot and world.records[slot] or add_record(world.records, slot)
   record.scope = (creator and creator.scope or world.root).root.work
   record.index, record.stop, record.status = 0, false, false
   record.cancelled, record.raised = nil, nil
   record.fn, record.a, record.b = fn, a, b
-  if may_start() then
+  if slot and may_start() then
     started(record, resume(prepare(record, slot), record, work, fn, a, b))
     return
   end
-  scheduler.give_back(slot)
-  world.records[slot] = false
+  if slot then
+    scheduler.give_back(slot)
+    world.records[slot] = false
+  end
   scheduler.defer(record, work, fn, a, b)
 end
 

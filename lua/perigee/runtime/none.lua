@@ -30,7 +30,7 @@ local function open_world()
   require "perigee.runtime.libev"
   local thread = coroutine.create(note_outcome)
   coroutine.resume(thread)
-  slot = scheduler.add_thread(thread)
+  slot = scheduler.add_thread(thread) or error("perigee: out of memory", 0)
 end
 
 local function raise_stuck()

@@ -154,7 +154,7 @@ local function park_in(slot, timeout)
   return woken or not timeout
 end
 
--- A task that was cancelled (`perigee.light`) does not go on waiting.
+-- A task that was cancelled (`perigee.task.light`) does not go on waiting.
 local function check_task(slot)
   local task = context.task
   if not task or not task:is_stopped() then return task end

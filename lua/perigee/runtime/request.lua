@@ -12,7 +12,8 @@
 --
 -- What `perigee.context` holds for a running task, is held here by light thread: light threads
 -- switch without telling us. An entry counts only while the request lives that it was made in: the
--- address of a thread is used again.
+-- address of a thread is used again. Where there is no life, as in the log phase, it counts for the
+-- same *bearer*: a number that stands in the request's list.
 -- @module perigee.runtime.request
 
 local ffi = require "ffi"
@@ -59,8 +60,13 @@ local function watch_of(request, node)
   return nil
 end
 
+-- Phases that nginx runs when it has called the clean-ups of their request (it does so before it
+-- logs), or without ever calling them. A life begun there would never end, and be taken for that of
+-- the next request at this address.
+local WITHOUT_END = { log = true, init_worker = true, exit_worker = true }
+
 local function begin(request)
-  if not nginx then return 0 end
+  if not nginx or WITHOUT_END[ngx.get_phase()] then return 0 end
   local cleanup = nginx.perigee_nginx_cleanup_add(request, 0)
   if cleanup == nil then return 0 end
   local life = C.perigee_life_begin(request, watch_of(request, cleanup.next))
@@ -95,8 +101,28 @@ local WAITING = _M.WAITING
 
 -- Context -----------------------------------------------------------------------------------
 
--- By address of the light thread: `life`, `load`, `session`, `task`, `waits`. Kept and used again,
--- so that the table does not churn; those of dead requests are dropped when it has grown large.
+local BEARERS = 2 ^ 24 - 1 -- less than any life: it ends none
+local bearers = 0
+
+-- Who runs where there is no life. A request's list is empty when it begins, and again when its
+-- clean-ups have been called: a number found there is its own. 0 outside any request.
+local function bearer_here()
+  local request = exdata()
+  if request == nil or not nginx then return 0 end
+  local added = nginx.perigee_nginx_cleanup_add(request, 0) -- the only way to see the list
+  local node = added
+  while node ~= nil do
+    if node.handler == end_life then return tonumber(cast(uintptr, node.data)) end
+    node = node.next
+  end
+  bearers = bearers % BEARERS + 1
+  if added ~= nil then added.data, added.handler = cast("void *", bearers), end_life end
+  return bearers
+end
+
+-- By address of the light thread, 0 where there is none: `life`, or else `bearer`; `load`,
+-- `session`, `task`, `waits`. Kept and used again, so that the table does not churn; those of dead
+-- requests are dropped when it has grown large.
 local entries, count = {}, 0
 local ENTRIES_MAX = 16384
 local limit = ENTRIES_MAX -- twice the living ones at least
@@ -121,7 +147,7 @@ end
 
 local function add_entry(address)
   if count >= limit then drop_dead() end
-  local entry = { life = 0, load = 0, session = nil, task = nil, waits = false }
+  local entry = { life = 0, bearer = 0, load = 0, session = nil, task = nil, waits = false }
   entries[address], count = entry, count + 1
   return entry
 end
@@ -131,8 +157,9 @@ end
 local function own_entry()
   local address, life = address_here(), life_here()
   local entry = entries[address] or add_entry(address)
-  if entry.life ~= life then
-    entry.life, entry.load, entry.session, entry.task = life, 0, nil, nil
+  if entry.life ~= life or life == 0 and entry.bearer ~= bearer_here() then
+    entry.life, entry.bearer = life, life == 0 and bearer_here() or 0
+    entry.load, entry.session, entry.task = 0, nil, nil
     entry.waits = WAITING[ngx.get_phase()] or false
   end
   return entry
@@ -155,7 +182,8 @@ local function get(_, name)
   if value == nil or value == 0 then return DEFAULTS[name] end
   local request = exdata()
   local life = request ~= nil and C.perigee_life_of(request) or 0
-  return entry.life == life and value or DEFAULTS[name]
+  if entry.life ~= life then return DEFAULTS[name] end
+  return (life ~= 0 or entry.bearer == bearer_here()) and value or DEFAULTS[name]
 end
 
 local BY_THREAD = { load = true, session = true, task = true }

@@ -183,8 +183,9 @@ function _M.drive(drain, main, ...)
   keeper.home = edge
   local held = clock.held
   clock.held = 1 -- time stands still in the first stretch of main too
-  local task = scheduler.spawn_in(keeper, run_outermost, root, edge, drain, main, ...)
+  local ok, task = pcall(scheduler.spawn_in, keeper, run_outermost, root, edge, drain, main, ...)
   clock.held = held
+  if not ok then error(task, 0) end
   if not task.status then driver.drive(task, make_stuck(run, root, edge, keeper), root) end
   failures.hear(task)
   failures.report_all()

@@ -202,9 +202,10 @@ end
 
 -- Starting --------------------------------------------------------------------------------
 
+-- Both return nil when memory is out.
 local function add_thread(thread)
   local ticket = C.perigee_tickets_hold(c_tickets)
-  if ticket == 0 then error("perigee: no memory for another task", 0) end
+  if ticket == 0 then return nil end
   local slot = ticket % STEP
   threads[slot], tickets[slot], records[slot] = thread, ticket, false
   tasks[slot], parked[slot], early[slot] = false, false, false
@@ -248,20 +249,20 @@ local function started(task, ok, what)
   return task
 end
 
-local function start_now(task, fn, ...)
-  return started(task, resume(prepare(task, take_worker()), task, fn, ...))
-end
-
--- Each start in place takes some of the C stack; far down, a task starts in the next turn.
+-- Each start in place takes some of the C stack; far down, a task starts in the next turn. So does
+-- internal work that there is no memory for: in one of the next, when there is.
 local function defer(task, fn, ...)
   local n, load, session = select("#", ...), context.load, context.session
   local arguments = { ... }
-  deferred[#deferred + 1] = function()
-    if task.status then return end
+  local function start()
+    local slot = not task.status and take_worker()
+    if slot == nil then deferred[#deferred + 1] = start end
+    if not slot then return end
     context.load, context.session = load, session
     scopes.leave(task, task.index)
-    start_now(task, fn, unpack(arguments, 1, n))
+    started(task, resume(prepare(task, slot), task, fn, unpack(arguments, 1, n)))
   end
+  deferred[#deferred + 1] = start
   enter_scope(task)
   return task
 end
@@ -271,13 +272,14 @@ end
 -- @treturn thread|nil the coroutine to resume with it, its function and arguments, for
 -- `started`; nil when the start is to be put off (`defer`)
 local function open(scope)
-  local load = context.load
+  local load, slot = context.load, depth < DEPTH_LIMIT and take_worker()
+  if slot == nil then error("perigee: no memory for another task", 0) end
   local task = setmetatable({ false, false, false, scope = scope, index = 0, slot = false,
     stop = false, status = false, waiter = false, load = load }, task_mt)
   if load ~= 0 then context.moves(load, 1) end
   if scope.closing then task.spared = current and current.shielded end
-  if depth >= DEPTH_LIMIT then return task, nil end
-  return task, prepare(task, take_worker())
+  if not slot then return task, nil end
+  return task, prepare(task, slot)
 end
 
 _M.open, _M.started, _M.defer = open, started, defer

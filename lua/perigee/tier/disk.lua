@@ -10,7 +10,7 @@ local buffer = require "string.buffer"
 local ffi = require "ffi"
 
 local context = require "perigee.context"
-local envelope = require "perigee.envelope"
+local envelope = require "perigee.value.envelope"
 local lib = require "perigee.lib"
 local log = require "perigee.log"
 local options = require "perigee.options"

@@ -15,7 +15,7 @@ local ffi = require "ffi"
 
 local C = require("perigee.lib").core
 local clock = require "perigee.runtime.clock"
-local doubles = require "perigee.doubles"
+local doubles = require "perigee.value.doubles"
 local ngx = require "perigee.runtime.nginx"
 
 local _M = {}

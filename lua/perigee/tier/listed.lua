@@ -9,7 +9,7 @@
 local C = require("perigee.lib").core
 local clock = require "perigee.runtime.clock"
 local place = require "perigee.tier.place"
-local returns = require "perigee.returns"
+local returns = require "perigee.value.returns"
 
 local _M = {}
 local mt = { __index = _M, __name = "perigee.tier.listed" }

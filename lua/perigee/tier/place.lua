@@ -8,7 +8,7 @@
 -- and `f`. Names are escaped, so that no name can reach into another's place.
 -- @module perigee.tier.place
 
-local doubles = require "perigee.doubles"
+local doubles = require "perigee.value.doubles"
 local ffi = require "ffi"
 
 local _M = {}

@@ -27,7 +27,7 @@
 local buffer = require "string.buffer"
 
 local context = require "perigee.context"
-local envelope = require "perigee.envelope"
+local envelope = require "perigee.value.envelope"
 local options = require "perigee.options"
 local names = require "perigee.tier.redis_keys"
 local place = require "perigee.tier.place"
@@ -198,10 +198,11 @@ end
 --- Waits for what was sent.
 -- @tparam table trip the same
 -- @tparam number number of the request
+-- @tparam[opt] number timeout seconds; default: those of the client
 -- @treturn true|nil
 -- @treturn string|nil why there is no answer
-function Share:take(trip, number)
-  return reads.take(self, trip, number)
+function Share:take(trip, number, timeout)
+  return reads.take(self, trip, number, timeout)
 end
 
 --- Reads a trip's entries: `send`, once the server is connected, and `take`.

@@ -190,11 +190,12 @@ end
 -- @tparam table share the cache's share
 -- @tparam table trip the same as for `send`
 -- @tparam number number of the request
+-- @tparam[opt] number timeout seconds; default: those of the client
 -- @treturn true|nil
 -- @treturn string|nil why there is no answer
-function _M.take(share, trip, number)
+function _M.take(share, trip, number, timeout)
   local client, connection = share.client, trip.connection
-  local reply, why = client:reply(connection, number, HEAD + 2 * trip.n)
+  local reply, why = client:reply(connection, number, HEAD + 2 * trip.n, timeout)
   if not reply then return nil, why end
   local ok, reading, fences = pcall(take_reply, share, trip, reply)
   client.release(connection, number)

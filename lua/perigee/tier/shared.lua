@@ -20,11 +20,11 @@ local ffi = require "ffi"
 
 local C = require("perigee.lib").core
 local clock = require "perigee.runtime.clock"
-local codec_face = require "perigee.codec"
-local doubles = require "perigee.doubles"
+local codec_face = require "perigee.value.codec"
+local doubles = require "perigee.value.doubles"
 local names = require "perigee.tier.redis_keys"
 local place = require "perigee.tier.place"
-local returns = require "perigee.returns"
+local returns = require "perigee.value.returns"
 local tags_face = require "perigee.tags"
 
 local _M = {}
@@ -50,7 +50,7 @@ local tag_codec = codec_face.new("perigee.tier.shared", "buffer", 1)
 --- The entries of a cache.
 -- @tparam table dict a lua_shared_dict
 -- @tparam string name of the cache
--- @tparam table codec see `perigee.codec`
+-- @tparam table codec see `perigee.value.codec`
 -- @treturn table
 function _M.new(dict, name, codec)
   local head = place.escape(name) .. "\0"

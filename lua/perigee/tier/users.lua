@@ -14,6 +14,7 @@ local trip_face = require "perigee.tier.trip"
 local _M = {}
 local mt = { __index = _M, __name = "perigee.tier.users" }
 
+local NO_NUMBER = "its ttl_left is no number"
 local TAGGED_MAX = 10000 -- keys whose tags are remembered
 
 --- A share of a backend.
@@ -36,19 +37,20 @@ end
 
 local function learn(trip, i, found, value, left)
   trip_face.forget(trip, i)
-  found = found and not trip.fresh[i]
+  if found and left ~= nil and type(left) ~= "number" then return nil, NO_NUMBER end
+  found = found and not trip.fresh[i] and not (left and not (left > 0))
   trip.found[i], trip.seen[i] = found or false, not found and {}
-  if not found then return end
+  if not found then return true end
   trip.values[i], trip.lefts[i] = listed.read_value(value), left or math.huge
   trip.own_tags[i] = trip.tags[i]
+  return true
 end
 
 local function read_one(self, trip, i)
   local key = listed.key_of(trip.spaces[i], trip.keys[i])
   local found, value, left = self.backend:get(key, { tags = trip.tags[i] or nil })
   if found == nil and value ~= nil then return nil, value end
-  learn(trip, i, found, value, left)
-  return true
+  return learn(trip, i, found, value, left)
 end
 
 local function read_many(self, trip)
@@ -56,7 +58,10 @@ local function read_many(self, trip)
   for i = 1, trip.n do keys[i] = listed.key_of(trip.spaces[i], trip.keys[i]) end
   local found, values, lefts = self.backend:get_many(keys)
   if not found then return nil, values end
-  for i, key in ipairs(keys) do learn(trip, i, found[key], values[key], lefts and lefts[key]) end
+  for i, key in ipairs(keys) do
+    local ok, why = learn(trip, i, found[key], values[key], lefts and lefts[key])
+    if not ok then return nil, why end
+  end
   return true
 end
 
@@ -134,7 +139,9 @@ local function kind_of(op)
 end
 
 local function entry_of(op)
-  local left = op.deadline and (op.deadline - C.perigee_clock_wall_ms(clock)) / 1000
+  -- Rounded: milliseconds since 1970 leave a double few bits for their parts.
+  local left_ms = math.floor(op.deadline - C.perigee_clock_wall_ms(clock) + 0.5)
+  local left = math.max(left_ms, 1) / 1000
   return { key = op.listed, value = listed.value_of(op.value),
     ttl = left < math.huge and left or nil, meta = { tags = op.tags } }
 end
