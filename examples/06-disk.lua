@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- A cache that survives its process: run this twice.
 --
---     luajit examples/05-disk.lua [file]
+--     luajit examples/06-disk.lua [file]
 local perigee = require "perigee"
 
 local file = arg[1] or "/tmp/perigee-example.db"

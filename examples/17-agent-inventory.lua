@@ -2,7 +2,7 @@
 -- An inventory agent checks and updates in turn: work if the stock changes, a loop if it does not.
 -- Results tell them apart, calls do not. Where a line is indented, a call was really made.
 --
---     luajit examples/10-agent-inventory.lua
+--     luajit examples/17-agent-inventory.lua
 local perigee = require "perigee"
 local agent = require "perigee.agent"
 

@@ -2,7 +2,7 @@
 -- A payment fails, and the agent tries again and again: the fourth attempt does not reach the bank,
 -- unless the session only warns. Where a line is indented, the bank was really asked.
 --
---     luajit examples/11-agent-payment.lua
+--     luajit examples/18-agent-payment.lua
 local perigee = require "perigee"
 local agent = require "perigee.agent"
 

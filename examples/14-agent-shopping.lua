@@ -2,7 +2,7 @@
 -- A shopping agent: what it reads is remembered, what it writes makes that old, so that the total
 -- is right. Where a line is indented, the shop was really asked.
 --
---     luajit examples/07-agent-shopping.lua
+--     luajit examples/14-agent-shopping.lua
 local perigee = require "perigee"
 local agent = require "perigee.agent"
 

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- Two processes share a cache through a Redis server. This program starts itself a second time.
 --
---     luajit examples/06-redis.lua                       with a redis-server of its own
---     REDIS_SOCKET=/run/redis/redis.sock luajit examples/06-redis.lua
+--     luajit examples/07-redis.lua                       with a redis-server of its own
+--     REDIS_SOCKET=/run/redis/redis.sock luajit examples/07-redis.lua
 package.path = (arg[0]:match "^.*/" or "./") .. "?.lua;" .. package.path
 
 local perigee = require "perigee"

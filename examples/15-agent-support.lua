@@ -2,7 +2,7 @@
 -- Two support agents side by side, with copies of their own, which vanish with their sessions. One
 -- writes for itself, then for both. Where a line is indented, the desk was really asked.
 --
---     luajit examples/08-agent-support.lua
+--     luajit examples/15-agent-support.lua
 local perigee = require "perigee"
 local agent = require "perigee.agent"
 

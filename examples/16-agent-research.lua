@@ -2,7 +2,7 @@
 -- A research agent that makes the same search over and over is stopped, is told why, and stays
 -- stopped until somebody resets its session. Where a line is indented, the web was really asked.
 --
---     luajit examples/09-agent-research.lua
+--     luajit examples/16-agent-research.lua
 local perigee = require "perigee"
 local agent = require "perigee.agent"
 
