@@ -22,8 +22,8 @@ package.path = root .. "/?.lua;" .. package.path
 
 local CASES = {
   "hits", "functions", "evictions", "policies", "bytes", "misses", "herds", "batches", "expiry",
-  "invalidation", "collector", "interpreter", "disk", "redis", "openresty", "guard", "agent",
-  "python",
+  "invalidation", "collector", "interpreter", "disk", "redis", "openresty", "http", "guard",
+  "agent", "python",
 }
 
 local EFFORTS = {

@@ -3,7 +3,7 @@
 -- calls it. Where keys are found, the values are strings of 32 bytes; what is loaded is the key.
 -- @module bench.support.openresty
 
--- luacheck: read globals ngx
+-- luacheck: globals ngx
 
 local clock = require "bench.support.clock"
 local keys = require "bench.support.keys"
@@ -241,6 +241,22 @@ function _M.answer(name)
   local count = subject.get(subject.cache, names, at - GETS + 1, at, never)
   if count ~= GETS then return ngx.exit(500) end
   ngx.say "hello"
+end
+
+local pages
+
+--- Answers with a kilobyte from lua-resty-lrucache.
+function _M.page()
+  pages = pages or new_lrucache(1000)
+  local path = ngx.var.uri
+  local page = pages:get(path)
+  if not page then
+    page = ("x"):rep(1024)
+    pages:set(path, page, TTL)
+  end
+  local header = ngx.header
+  header.content_type, header.content_length = "text/plain", #page
+  ngx.print(page)
 end
 
 return _M
