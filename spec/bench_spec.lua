@@ -35,6 +35,7 @@ local CASES = {
   disk = { "disk-save", "disk-load-turn", "disk-hits" },
   redis = { "redis-hits-50", "redis-hits-500", "redis-get-many", "redis-memory", "redis-set" },
   openresty = { "openresty-hits-with-shared", "openresty-requests" },
+  http = { "http-cached", "http-slow-clients", "http-memory" },
   guard = { "guard", "guard-bytes" },
   agent = { "agent", "agent-bytes" },
   python = { "python-functools-hits", "python-functools-get-else-set",
@@ -42,7 +43,8 @@ local CASES = {
 }
 
 -- What a case needs of the machine.
-local NEEDS = { redis = "redis-benchmark", python = "python3", openresty = "/usr/sbin/nginx wrk" }
+local NEEDS = { redis = "redis-benchmark", python = "python3", openresty = "/usr/sbin/nginx wrk",
+  http = "/usr/sbin/nginx wrk" }
 
 local function lacks(programs)
   for program in (programs or ""):gmatch "%S+" do

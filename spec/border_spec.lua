@@ -1,20 +1,15 @@
 -- SPDX-License-Identifier: MIT
 -- suites: dev hard
 -- The border between C and Lua: what LuaJIT believes about each library is asked of the library
--- itself and of the C compiler.
+-- itself and of the C compiler, and what is declared of what csrc/abi.txt has on record.
 local ffi = require "ffi"
 local lib = require "perigee.lib"
+local files = require "spec.support.files"
 
 local LIBRARIES = { "core", "rt", "disk" }
 local MOST_ARGUMENTS = 8
 
-local function run(command)
-  local pipe = assert(io.popen(command .. " 2>&1; echo status=$?"))
-  local output = pipe:read "*a"
-  pipe:close()
-  local text, status = output:match("^(.*)status=(%d+)\n$")
-  return text, tonumber(status)
-end
+local run = files.run
 
 local function without_comments(text)
   return (text:gsub("/%*.-%*/", " "))
@@ -97,12 +92,60 @@ local function answers(library, cdef)
   return known
 end
 
+-- The same for declarations that differ in comments and white space only.
+local function fingerprint(cdef)
+  local path = os.tmpname()
+  files.write(path, (without_comments(cdef):gsub("%s+", " ")))
+  local sum = run("sha256sum " .. path):match "^%x+"
+  os.remove(path)
+  return sum
+end
+
+-- What csrc/abi.txt says of a library: fingerprints by ABI number, and the greatest number.
+local function recorded(library)
+  local sums, last = {}, 0
+  for line in files.read "csrc/abi.txt":gmatch "[^\n]+" do
+    local name, abi, sum = line:match "^(%l+) (%d+) (%x+)$"
+    if name == library then
+      abi = tonumber(abi)
+      assert(abi > last, library .. ": numbers go up: " .. line)
+      sums[abi], last = sum, abi
+    end
+  end
+  return sums, last
+end
+
+local function dynamic_section(path)
+  local output, status = run(("readelf -d '%s'"):format(path))
+  assert(status == 0, output)
+  return output
+end
+
 for _, library in ipairs(LIBRARIES) do
   describe("the border of " .. library, function()
-    local C, cdef
+    local C, cdef, path, abi
 
     setup(function()
       C, cdef = lib[library], require("perigee.cdef." .. library)
+      path = assert(package.searchpath("perigee." .. library, package.cpath))
+      abi = C["perigee_" .. library .. "_abi"]()
+    end)
+
+    it("is declared as is on record for its ABI number", function()
+      local sums, last = recorded(library)
+      local sum = fingerprint(cdef)
+      if sums[abi] ~= sum then
+        local change = sums[abi] and ("its ffi blocks have changed: raise PERIGEE_%s_ABI")
+          :format(library:upper()) or ("ABI %d is new"):format(abi)
+        error(("%s: %s, and record it in csrc/abi.txt: %s %d %s"):format(library, change, library,
+          sums[abi] and last + 1 or abi, sum), 0)
+      end
+      assert.equal(last, abi)
+    end)
+
+    it("is named in its file, with that number", function()
+      local soname = dynamic_section(path):match "%(SONAME%)[^\n]*%[(.-)%]"
+      assert.equal(("perigee-%s.so.%d"):format(library, abi), soname)
     end)
 
     it("has every function that is declared", function()
@@ -115,11 +158,10 @@ for _, library in ipairs(LIBRARIES) do
     end)
 
     it("exports nothing that is not declared", function()
-      local path = assert(package.searchpath("perigee." .. library, package.cpath))
       local symbols, status = run(("nm -D --defined-only '%s'"):format(path))
       assert.equal(0, status, symbols)
       local declared = functions_of(cdef)
-      for symbol in symbols:gmatch "%x+ %u (perigee_[%w_]+)" do
+      for symbol in symbols:gmatch "%x+ %u (%S+)" do
         assert.is_truthy(declared[symbol], symbol .. " is exported, but in no ffi block")
       end
     end)

@@ -49,7 +49,8 @@ describe("./dev", function()
 
   it("tells what it can do, and refuses what it cannot", function()
     local help = must "./dev help"
-    for _, command in ipairs { "demo", "test", "build", "bench", "lint", "env" } do
+    for _, command in ipairs { "demo", "test", "build", "bench", "coverage", "lint", "release",
+      "deb", "env" } do
       assert.is_truthy(help:find("./dev " .. command, 1, true), command)
     end
     local text, status = run "./dev nonsense"

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
-local doubles = require "perigee.doubles"
+local doubles = require "perigee.value.doubles"
 local ffi = require "ffi"
 
 local function bytes_of(number) return ffi.string(ffi.new("double[1]", number), 8) end

@@ -3,8 +3,6 @@
 -- Each case runs in a process of its own: a library is loaded once, and for good.
 local run = require "spec.support.script"
 
-local CORE = package.searchpath("perigee.core", package.cpath)
-
 -- A program that sees the Lua modules of this build, and C libraries along `cpath` only.
 local function with_cpath(cpath, code)
   return run(("package.path, package.cpath = %q, %q\n%s"):format(package.path, cpath, code))
@@ -31,14 +29,19 @@ describe("perigee.lib", function()
     assert.matches("/nowhere/perigee/core.so", output, 1, true)
   end)
 
-  it("refuses a library of another version, and names it", function()
-    local output, status = with_cpath(package.cpath, [[
-      local cdef = require "perigee.cdef.core"
-      package.loaded["perigee.cdef.core"] = cdef:gsub("(PERIGEE_CORE_ABI) = (%d+)", "%1 = %299")
-      local _ = require("perigee.lib").core
-    ]])
-    assert.equal(1, status)
-    assert.matches(CORE, output, 1, true)
-    assert.matches("has ABI %d+, the Lua modules need %d+", output)
-  end)
+  for _, name in ipairs { "core", "rt", "disk" } do
+    it("refuses a " .. name .. ".so of another version, and names both", function()
+      local output, status = with_cpath(package.cpath, ([[
+        local name = "%s"
+        local cdef = require("perigee.cdef." .. name)
+        package.loaded["perigee.cdef." .. name] = cdef:gsub("(_ABI) = (%%d+)", "%%1 = %%299")
+        local _ = require("perigee.lib")[name]
+      ]]):format(name))
+      assert.equal(1, status)
+      assert.matches(package.searchpath("perigee." .. name, package.cpath), output, 1, true)
+      local abi, wanted = output:match "has ABI (%d+), the Lua modules need (%d+)"
+      assert.equal(abi .. "99", wanted)
+      assert.matches("two versions are mixed on package.path and package.cpath", output, 1, true)
+    end)
+  end
 end)

@@ -1,12 +1,26 @@
 -- SPDX-License-Identifier: MIT
 -- suites: dev
--- Counters of all workers of one nginx, as text and for people.
+-- The numbers of all workers of one nginx, as text and for people.
+local buffer = require "string.buffer"
 local nginx = require "spec.support.nginx"
 local prometheus = require "spec.support.prometheus"
 local socket = require "socket"
 
 local SETTLE_S = 1.5 -- each worker tells its counters once a second
 local FORGET_S = 6.5 -- and they are kept for five
+
+-- The hits and the loads that worker 0 sums when worker 1 has told these bytes.
+local SEE = [[
+  local bytes = ...
+  local told, counters, durations
+  repeat
+    ngx.shared.shared:set("\0perigee\0m1", bytes)
+    counters, durations = require("perigee.metrics").summed()
+    told = ngx.shared.shared:get "\0perigee\0m1"
+  until told == bytes -- else it has told its own meanwhile
+  local loads = require("perigee.metrics.histogram").count(durations.both.load)
+  return { counters.both.hits, loads }
+]]
 
 local function start()
   return nginx.start { workers = 2, http = [[
@@ -17,7 +31,7 @@ local function start()
         weird = perigee.new { name = "weird\"\n\\name" }
       }
     ]], locations = [[
-      location /metrics { content_by_lua_block { ngx.print(perigee.prometheus()) } }
+      location /metrics { content_by_lua_block { perigee.serve_metrics() } }
       location /status { content_by_lua_block { perigee.status() } }
     ]] }
 end
@@ -56,12 +70,42 @@ describe("the counters of workers", function()
     assert.same({}, server:errors())
   end)
 
+  it("are served as what they are", function()
+    local _, status, headers = server:get "/metrics"
+    assert.equal(200, status)
+    assert.equal("text/plain; version=0.0.4; charset=utf-8", headers["content-type"])
+    assert.equal("no-store", headers["cache-control"])
+  end)
+
+  it("are returned where nothing can be sent", function()
+    local kind, type_of = server:lua [[
+      local response
+      assert(ngx.timer.at(0, function() response = perigee.serve_metrics() end))
+      while not response do ngx.sleep(0.001) end
+      return type(response.body), response.headers["Content-Type"]
+    ]]
+    assert.equal("string", kind)
+    assert.equal("text/plain; version=0.0.4; charset=utf-8", type_of)
+  end)
+
   it("are each worker's own in perigee.metrics", function()
     use(server)
     socket.sleep(SETTLE_S)
     for worker = 0, 1 do
       local hits = server:lua_in(worker, "return perigee.metrics().both.hits")
       assert.equal(2, hits)
+    end
+  end)
+
+  it("are told by workers that have never waited nor loaded anything", function()
+    server:lua_in(0, "cache:set('k', 1)")
+    server:lua_in(1, "cache:get 'k'")
+    socket.sleep(SETTLE_S)
+    for worker = 0, 1 do
+      local text = server:lua_in(worker, "return perigee.prometheus()")
+      local families = prometheus.read(text)
+      assert.equal(1, value_of(families, "perigee_shared_writes_total", "both"))
+      assert.equal(1, value_of(families, "perigee_shared_hits_total", "both"))
     end
   end)
 
@@ -86,6 +130,48 @@ describe("the counters of workers", function()
       return perigee.metrics().both.hits
     ]])
     assert.equal(2, hits)
+  end)
+
+  it("are histograms, too", function()
+    use(server)
+    for worker = 0, 1 do
+      server:lua_in(worker, [[
+        weird:get("k", function()
+          ngx.sleep(0.06)
+          return 1
+        end)
+      ]])
+    end
+    socket.sleep(SETTLE_S)
+    for _ = 1, 4 do
+      local families = prometheus.read((server:get "/metrics"))
+      local loads = prometheus.histograms(families, "perigee_load_duration_seconds")
+      assert.equal(6, loads.both.count)
+      local weird = loads["weird\"\n\\name"]
+      assert.equal(2, weird.count)
+      assert.equal(0.025, weird.bounds[6])
+      assert.equal(0, weird.counts[6])
+      assert.is_true(weird.sum >= 0.1)
+      assert.equal(weird.sum, value_of(families, "perigee_load_seconds_total",
+        "weird\"\n\\name"))
+    end
+    assert.same({}, server:errors())
+  end)
+
+  it("count without histograms that another version has told", function()
+    local list = {}
+    for i = 1, 16 do list[i] = i end
+    local function seen(durations, buckets)
+      return server:lua_in(0, SEE, buffer.encode {
+        caches = { both = { hits = 100 } }, buckets = buckets or 1, durations = durations })
+    end
+    local good = { both = { load = list } }
+    assert.same({ 100, 135 }, seen(good))
+    assert.same({ 100, 0 }, seen(good, 2))
+    for _, wrong in ipairs { 1, "x", { both = 1 }, { both = { load = 1 } }, { good },
+      { both = { load = { 1, 2 } } }, { both = { list } } } do
+      assert.same({ 100, 0 }, seen(wrong))
+    end
   end)
 
   it("are a table for people, without keys or values", function()

@@ -3,7 +3,7 @@
 local agent = require "perigee.agent"
 local legible = require "perigee.agent.legible"
 local perigee = require "perigee"
-local keys = require "perigee.keys"
+local keys = require "perigee.value.keys"
 local tasks = require "spec.support.tasks"
 
 describe("agent.explain", function()

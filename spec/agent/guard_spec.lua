@@ -225,6 +225,23 @@ describe("a guard", function()
     assert.equal(0, g:stats().stall)
   end)
 
+  it("refuses calls with a dot, and verdicts that are none", function()
+    local own = guard.new()
+    for _, method in ipairs {
+      "check", "record", "refuse", "progress", "reset", "stats", "snapshot",
+    } do
+      for _, self in ipairs { {}, io.stdout, "x", 1, true } do
+        local ok, message = pcall(own[method], self, { tool = "t" })
+        assert.is_false(ok)
+        assert.equal("guard:" .. method .. ": call it with a colon, on a guard", message)
+      end
+    end
+    for _, call in ipairs { true, io.stdout, {} } do
+      assert.has_error(function() own:refuse { call = call } end)
+      assert.has_error(function() own:record({ call = call }, 1) end)
+    end
+  end)
+
   it("says what is wrong with a call", function()
     local cyclic = {}
     cyclic.self = cyclic

@@ -5,7 +5,7 @@ local agent = require "perigee.agent"
 local ffi = require "ffi"
 local host = require "spec.support.host"
 local lib = require "perigee.lib"
-local codec = require("perigee.codec").new("spec", "buffer", 1)
+local codec = require("perigee.value.codec").new("spec", "buffer", 1)
 local random = require "spec.support.random"
 local tasks = require "spec.support.tasks"
 

@@ -5,7 +5,7 @@ local agent = require "perigee.agent"
 local disk = require "spec.support.disk"
 local perigee = require "perigee"
 local redis = require "spec.support.redis"
-local returns = require "perigee.returns"
+local returns = require "perigee.value.returns"
 local tasks = require "spec.support.tasks"
 
 local opened = {}
@@ -36,6 +36,15 @@ describe("a tool with a backup", function()
   after_each(function()
     close_all()
     disk.clean()
+  end)
+
+  it("says where a second one of its name was made", function()
+    local opts = { name = "kept", backup = perigee.disk(path) }
+    reader(opts, function() end)
+    local ok, message = pcall(reader, opts, function() end)
+    assert.is_false(ok)
+    assert.is_truthy(message:find "^[^ ]*tiers_spec.lua:%d+: perigee.new: there is a cache named",
+      message)
   end)
 
   local function open(fn, more)

@@ -26,6 +26,14 @@ describe("a tool that reads", function()
     assert.equal(3, (tool.call("a", nil, "c")))
   end)
 
+  it("of three parameters is called with three", function()
+    local fn, count = counted(function(a, b, c) return a .. b .. c end)
+    local tool = agent.cache { resource = "r" } (function(a, b, c) return fn(a, b, c) end)
+    for _ = 1, 2 do assert.equal("123", tool(1, 2, 3)) end
+    assert.equal("12x", tool(1, 2, "x", "extra"))
+    assert.equal(2, count.calls)
+  end)
+
   it("binds arguments to parameters, by what they are", function()
     local fn, count = counted(function(a, b) return tostring(a) .. tostring(b) end)
     local tool = agent.cache { resource = "r" } (function(a, b) return fn(a, b) end)

@@ -26,7 +26,7 @@ local WRITER = [[
       end
     end
     assert(cache:save_to_backup())
-    file:write(round, "\n")
+    file:write(round .. "\n") -- in one piece
     round = round + 1
   end
 ]]
@@ -64,8 +64,8 @@ describe("a writer killed at a random moment", function()
       local rounds, restarts = 0, 0
       for _ = 1, CRASHES / 2 do
         local seconds = (20 + next_random(80)) / 1000
-        os.execute(("(timeout -s KILL %.3f luajit %s %s %s %s) 2>/dev/null"):format(seconds, script,
-          path, acknowledged, sync))
+        os.execute(("timeout --foreground -s KILL %.3f luajit %s %s %s %s 2>/dev/null"):format(
+          seconds, script, path, acknowledged, sync)) -- in the foreground it waits for the end
         -- A life that was saved and killed before it was told so is where the next one began.
         local promised = math.max(last_acknowledged(acknowledged), rounds)
         local cache = disk.cache(path)

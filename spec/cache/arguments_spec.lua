@@ -156,6 +156,51 @@ describe("a caller's mistake", function()
   end)
 end)
 
+describe("a refresh", function()
+  it("takes the options of get, and asks no level all the same", function()
+    local cache = perigee.new()
+    cache:set("k", "old")
+    assert.are.equal("new", (cache:refresh("k", { loader = function() return "new" end, ttl = 5,
+      tags = { "t" } })))
+    assert.is_true(cache:ttl "k" <= 5)
+    cache:invalidate_tags "t"
+    assert.is_false(cache:contains "k")
+    local batch = function(keys) return { [keys[1]] = "batched" } end
+    cache:set("k", "old")
+    assert.are.equal("batched", (cache:refresh("k", { batch_loader = batch })))
+    assert.are.equal("batched", (cache:get "k"))
+  end)
+
+  it("needs one loader, and one only", function()
+    local cache = perigee.new()
+    assert.has_error(function() cache:refresh("k", { ttl = 1 }) end,
+      "cache:refresh: a loader is needed")
+    assert.has_error(function() cache:get("k", { loader = loader, batch_loader = loader }) end,
+      "cache:get: give either option \"loader\" or option \"batch_loader\"")
+  end)
+end)
+
+describe("a method called with a dot", function()
+  local cache = perigee.new()
+
+  for name, call in pairs {
+    get = function() cache.get("k", print) end, set = function() cache.set("k", 1) end,
+    add = function() cache.add("k", 1) end, incr = function() cache.incr("k", 1) end,
+    refresh = function() cache.refresh("k", print) end, delete = function() cache.delete("k") end,
+    touch = function() cache.touch("k", 1) end, peek = function() cache.peek("k") end,
+    contains = function() cache.contains("k") end, ttl = function() cache.ttl("k") end,
+    clear = function() cache.clear() end, entries = function() cache.entries() end,
+    get_metrics = function() cache.get_metrics() end, close = function() cache.close() end,
+  } do
+    it("says so: " .. name, function()
+      local ok, message = pcall(call)
+      assert.is_false(ok)
+      assert.is_truthy(message:find("^[^ ]*arguments_spec.lua:%d+: cache:" .. name
+        .. ": call it with a colon, on a cache$"), message)
+    end)
+  end
+end)
+
 describe("a callable table", function()
   local callable = tasks.callable(function(key) return "called " .. tostring(key) end)
 

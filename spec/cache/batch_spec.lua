@@ -299,6 +299,24 @@ describe("what a batch loader returns", function()
     assert.is_true(cache:contains("b"))
   end))
 
+  it("may not be aligned with another number of keys", tasks.virtual(function()
+    local cache = perigee.new()
+    local ok, err = pcall(cache.get_many, cache, { "a", "b", "c" }, function()
+      return perigee.aligned { 1, 2 }
+    end)
+    assert.is_false(ok)
+    assert.matches("first result is a list of 2 for 3 keys", err)
+    assert.is_false(cache:contains "a")
+  end))
+
+  it("may not be anything but a table, and the error is no line's", tasks.virtual(function()
+    local cache = perigee.new()
+    local ok, err = pcall(cache.get_many, cache, { "a" }, function() return 5 end)
+    assert.is_false(ok)
+    assert.equal("batch_loader: the first result must be a table by key (or "
+      .. "perigee.aligned(list)), got number 5", err)
+  end))
+
   it("may be aligned with errors by key", tasks.virtual(function()
     local results = outcome(function()
       return perigee.aligned({ 1, 2 }, 3), { b = "bad" }

@@ -106,7 +106,7 @@ local report = traces.watch(function()
 end)
 local loops = {}
 for _, trace in ipairs(report.traces) do
-  if trace.link == "loop" and trace.where:find "lua/perigee/batch.lua" then
+  if trace.link == "loop" and trace.where:find "lua/perigee/load/batch.lua" then
     loops[trace.where] = true
   end
 end

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
+-- suites: dev host hard asan
 local ffi = require "ffi"
-local keys = require "perigee.keys"
+local keys = require "perigee.value.keys"
 local random = require "spec.support.random"
 local table_new = require "table.new"
 

@@ -31,6 +31,23 @@ describe("perigee.on", function()
       assert.are.equal(1, invalidate.n)
     end))
 
+  it("tells what is forgotten: a key, all, tags; of wrapped functions, too", function()
+    local heard, cache = {}, perigee.new { name = "forgetful" }
+    local f = perigee.lru { cache = cache } (function(x) return x end)
+    f(7)
+    local off = perigee.on("invalidate", function(info) heard[#heard + 1] = info end)
+    cache:delete "k"
+    cache:clear()
+    cache:invalidate_tags("t", "u")
+    f:invalidate_cache(7)
+    f:clear_cache()
+    off()
+    assert.are.same({ { cache = "forgetful", key = "k" }, { cache = "forgetful", all = true },
+      { cache = "forgetful", tags = { "t", "u" } }, { cache = "forgetful", key = 7 },
+      { cache = "forgetful", all = true } }, heard)
+    cache:close()
+  end)
+
   it("tells every handler", function()
     local one, two = count "load", count "load"
     perigee.new():get("k", function() end)

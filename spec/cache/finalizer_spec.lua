@@ -91,6 +91,50 @@ describe("finalizers that use the cache", function()
     end
   end
 
+  -- LuaJIT compiles `for in` for the types that it meets; a finalizer that meets others there may
+  -- never leave the loop.
+  it("may bring other types than the compiled code has met", function()
+    local output, status = script([[
+      local perigee = require "perigee"
+      local function texts() return { a = "x", b = "x", c = "x", d = "x" } end
+      local function numbers() return { 1, 2, [3.5] = 4, [true] = { 5 } } end
+      local backend = {
+        get = function() return false end,
+        set = function() return nil, "down" end,
+        delete = function() return nil, "down" end,
+        clear = function() return true end, close = function() end,
+      }
+      require("perigee.log").sink = function() end
+      local copying = perigee.new { copy = true }
+      local remote = perigee.new { name = "r", remote_cache = backend }
+      local function use(map, key)
+        copying:set_many(map)
+        copying:set("t", map)
+        copying:get "t"
+        copying:get_many { "t" }
+        for i = 1, 40 do remote:set(key(i), i) end
+        remote.remote.writes:settle()
+      end
+      for _ = 1, 100 do use(texts(), function(i) return "k" .. i end) end
+      local is_done = false
+      local function litter()
+        getmetatable(newproxy(true)).__gc = function()
+          use(numbers(), function(i) return i end)
+          is_done = true
+        end
+      end
+      litter()
+      local kept = {}
+      for i = 1, 1e7 do
+        kept[i % 100] = { i }
+        if is_done then break end
+      end
+      print(is_done)
+      os.exit(0)
+    ]], 15)
+    assert.same({ 0, "true\n" }, { status, output })
+  end)
+
   it("may run when the Lua state closes", function()
     run("closes = true", 3, "lru", [[
       main()

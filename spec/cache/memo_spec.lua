@@ -259,6 +259,21 @@ describe("its methods", function()
   end)
 end)
 
+describe("a mistake that the new cache of a wrapped function finds", function()
+  it("points at who wrapped it", function()
+    local taken = perigee.new { name = "taken" }
+    for _, wrap in ipairs {
+      function() perigee.lru { name = "taken" } (function() end) end,
+      function() perigee.ttl { maxweight = 5 } (function() end) end,
+    } do
+      local ok, message = pcall(wrap)
+      assert.is_false(ok)
+      assert.is_truthy(message:find "^[^ ]*memo_spec.lua:%d+: perigee.new: ", message)
+    end
+    taken:close()
+  end)
+end)
+
 describe("skip_args and key_fn", function()
   it("leave a method's object out of the key", function()
     local Class, calls = {}, 0

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+-- suites: dev host hard asan
 -- Every way to ask, at random and at once: whatever comes back must be the asked key's own.
 local perigee = require "perigee"
 local random = require "spec.support.random"

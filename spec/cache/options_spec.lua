@@ -78,6 +78,15 @@ describe("perigee.new", function()
     end)
   end
 
+  it("has one argument, whatever comes after it", function()
+    for _, extra in ipairs { true, 1, "x", {}, print, io.stdout, 1LL } do
+      local cache = perigee.new({}, extra)
+      cache:set("k", 1, { tags = { "t" } })
+      cache:invalidate_tags "t"
+      assert.is_false(cache:contains "k")
+    end
+  end)
+
   it("takes no options at all", function()
     assert.are.equal(0, perigee.new():get_metrics().size)
     assert.are.equal(0, perigee.new({}):get_metrics().size)

@@ -283,3 +283,32 @@ describe("stale_if_error", function()
     assert.are.same({ "new", nil, "load" }, three(cache:get("k", value("new"))))
   end))
 end)
+
+describe("a time for stale values that does not end", function()
+  for _, seconds in ipairs { math.huge, 1e300 } do
+    it(("serves what is old instead of an error (%g)"):format(seconds), tasks.virtual(function()
+      local cache = perigee.new {
+        maxsize = 2, policy = "fifo", default_ttl = 1,
+        stale_while_revalidate = 10, stale_if_error = seconds,
+      }
+      cache:set("k", "old")
+      tasks.pass(1e9)
+      local down = function() return nil, "down" end
+      assert.are.same({ "old", nil, "stale" }, three(cache:get("k", down)))
+      assert.is_false(cache:contains("k"))
+      cache:set("live", 1, math.huge)
+      cache:set("new", 2, math.huge) -- what is stale goes first
+      assert.are.same({ nil, "down", "load" }, three(cache:get("k", down)))
+      assert.is_true(cache:contains("live"))
+    end))
+  end
+
+  it("refreshes an old value behind the caller, however old it is", tasks.virtual(function()
+    local cache = perigee.new { default_ttl = 1, stale_while_revalidate = math.huge }
+    cache:set("k", "old")
+    tasks.pass(1e9)
+    assert.are.same({ "old", nil, "stale" }, three(cache:get("k", value("new"))))
+    tasks.settle()
+    assert.are.same({ "new", nil, "memory" }, three(cache:get("k", value("newer"))))
+  end))
+end)

@@ -83,6 +83,45 @@ describe("maxweight", function()
     assert.are.equal(9, (cache:get("n")))
   end)
 
+  it("lets a number go that has become heavier than the bound", function()
+    local gone = {}
+    local cache = perigee.new { maxweight = 10, weigh = by_value, policy = "lru",
+      on_evict = function(key, value, reason) gone[#gone + 1] = { key, value, reason } end }
+    cache:set("other", 5)
+    cache:set("n", 1)
+    assert.are.equal(21, cache:incr("n", 20))
+    assert.are.same({ { "n", 21, "size" } }, gone)
+    assert.are.same({ 5, 1 }, { total(cache) })
+    assert.are.equal(3, cache:incr("n", 3))
+  end)
+
+  it("begins a number anew that weighing it has made go", function()
+    local cache
+    cache = perigee.new { maxweight = 100, weigh = function(_, value)
+      if value == 2 then cache:delete "n" end
+      return 1
+    end }
+    cache:set("n", 1)
+    assert.are.equal(1, cache:incr("n", 1))
+  end)
+
+  it("makes a load fail that brings what cannot be weighed", function()
+    local cache = perigee.new { maxweight = 10, weigh = function() return "heavy" end }
+    local ok, err = pcall(cache.get, cache, "k", function() return "v" end)
+    assert.is_false(ok)
+    assert.matches("weigh.*number >= 0.*heavy", err)
+    assert.is_false(cache:contains "k")
+    assert.are.equal(1, cache:get_metrics().load_errors)
+  end)
+
+  it("is given with the bound, or not at all", function()
+    for _, opts in ipairs { { maxweight = 1 }, { weigh = by_value } } do
+      local ok, err = pcall(perigee.new, opts)
+      assert.is_false(ok)
+      assert.matches("maxweight.*weigh.*together", err)
+    end
+  end)
+
   it("gives weight back when entries leave", tasks.virtual(function()
     local cache = perigee.new { maxweight = 10, weigh = by_value }
     cache:set("deleted", 9)

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+-- suites: dev host hard asan
 local perigee = require "perigee"
 local tasks = require "spec.support.tasks"
 

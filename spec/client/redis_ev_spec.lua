@@ -58,6 +58,23 @@ end
 describe("the client", function()
   after_each(clean)
 
+  it("sends what is asked meanwhile behind what is half sent", inside(function()
+    local server = redis.start()
+    local client, large = new(server, { timeout = 20 }), {}
+    for i = 1, 2 ^ 20 do large[i] = ("%08x........"):format(i) end
+    large = table.concat(large) -- 16 MB
+    assert.equal("OK", ask(client, "SET", "small", "0"))
+    local sent = perigee.spawn(function() return ask(client, "SET", "large", large) end)
+    local answers = {}
+    for i = 1, 300 do
+      answers[i] = perigee.spawn(function() return ask(client, "INCR", "small") end)
+      perigee.sleep(0)
+    end
+    assert.equal("OK", sent:wait())
+    for i = 1, 300 do assert.equal(i, tonumber(answers[i]:wait())) end
+    assert.is_true(ask(client, "GET", "large") == large)
+  end))
+
   it("connects when it is first asked, and gives replies of every kind", inside(function()
     local server = redis.start()
     local client, heard = new(server)
@@ -201,7 +218,11 @@ describe("a password", function()
     end
   end))
 
-  it("that a server does not want is told", inside(function()
+  it("that a server does not want is told, but not what it was", inside(function()
+    local client = new(redis.start(), { password = "open sesame", username = "ali" })
+    local _, why = client:open()
+    assert.matches("^WRONGPASS", why)
+    assert.is_nil(why:find "sesame")
     assert.matches("^ERR AUTH", select(2, new(redis.start(), { password = "x" }):open()))
   end))
 end)

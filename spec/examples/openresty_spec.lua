@@ -2,10 +2,9 @@
 -- suites: dev
 -- The examples for OpenResty, each run by a real nginx in a copy of its folder, and the code of
 -- docs/openresty.md.
+local example_server = require "spec.support.example_server"
 local files = require "spec.support.files"
-local lfs = require "lfs"
 local nginx = require "spec.support.nginx"
-local processes = require "spec.support.processes"
 local socket = require "socket"
 
 if nginx.missing() then
@@ -13,125 +12,10 @@ if nginx.missing() then
   return
 end
 
-local NGINX = "/usr/sbin/nginx"
+local clean, eventually = example_server.clean, example_server.eventually
 
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return port
-end
-
-local function eventually(condition)
-  for _ = 1, 1000 do
-    if condition() then return true end
-    processes.pause(5)
-  end
-  return false
-end
-
--- Servers -----------------------------------------------------------------------------------------
-
-local Server = {}
-Server.__index = Server
-
-local running, folders = {}, {}
-
-local function new_folder()
-  local folder = os.tmpname()
-  os.remove(folder)
-  assert(lfs.mkdir(folder))
-  folders[#folders + 1] = folder
-  return folder
-end
-
--- What the examples listen on, and what their copy does.
-local function new_ports()
-  return { ["8080"] = free_port(), ["8081"] = free_port(), ["8082"] = free_port() }
-end
-
-local function put_copy(from, to, ports, replaced)
-  for name in lfs.dir(from) do
-    if name:find "%.conf$" or name:find "%.lua$" then
-      local text = replaced[name] or files.read(from .. "/" .. name)
-      for old, new in pairs(replaced) do text = text:gsub(old, new) end
-      files.write(to .. "/" .. name, (text:gsub("%f[%d]808%d%f[%D]", ports)))
-    end
-  end
-end
-
--- nginx started by root runs its workers as somebody else, who may not see the checkout.
-local function user()
-  return files.run "id -u" == "0\n" and "user root;" or ""
-end
-
-local function start_in(folder, from, replaced)
-  local self = setmetatable({ folder = folder, ports = new_ports() }, Server)
-  put_copy(from, folder, self.ports, replaced)
-  local output, status = files.run(("%s -p %s -c nginx.conf -e error.log -g '%s'"):format(NGINX,
-    self.folder, user()))
-  assert(status == 0, output)
-  running[self] = true
-  assert(eventually(function()
-    local file = io.open(self.folder .. "/nginx.pid")
-    self.pid = file and file:read "*n"
-    if file then file:close() end
-    return self.pid and socket.connect("127.0.0.1", self.ports["8080"])
-  end))
-  return self
-end
-
--- Starts an example. `replaced`: other texts for some of its files, and patterns to replace.
 local function start(example, replaced)
-  return start_in(new_folder(), "examples/openresty/" .. example, replaced or {})
-end
-
-local function clean()
-  for self in pairs(running) do
-    processes.signal(self.pid, 15)
-    assert(eventually(function() return not processes.is_running(self.pid) end))
-  end
-  for _, folder in ipairs(folders) do files.run("rm -rf " .. folder) end
-  running, folders = {}, {}
-end
-
--- Sends a request: `[method] path`, headers, and the address it comes from.
-function Server:send(what, headers, from, port)
-  local method, path = what:match "^(%u+) (.*)$"
-  local connection = assert(socket.tcp())
-  if from then assert(connection:bind(from, 0)) end
-  connection:settimeout(10)
-  assert(connection:connect("127.0.0.1", self.ports[port or "8080"]))
-  local lines = { ("%s %s HTTP/1.0"):format(method or "GET", path or what), "Host: localhost" }
-  for name, value in pairs(headers or {}) do lines[#lines + 1] = name .. ": " .. value end
-  assert(connection:send(table.concat(lines, "\r\n") .. "\r\n\r\n"))
-  return connection
-end
-
-local function answer_of(connection)
-  local text = assert(connection:receive "*a")
-  connection:close()
-  local status, head, body = text:match "^HTTP/%S+ (%d+)[^\r]*(.-\r\n)\r\n(.*)$"
-  return body, tonumber(status), head:match "\r\nX%-Cache: ([^\r]*)"
-end
-
--- The body, the status, and the header X-Cache.
-function Server:get(...) return answer_of(self:send(...)) end
-
-function Server:together(n, path)
-  local connections, answers = {}, {}
-  for i = 1, n do connections[i] = self:send(path) end
-  for i = 1, n do answers[i] = { answer_of(connections[i]) } end
-  return answers
-end
-
--- What is in the error log that should not be.
-function Server:errors()
-  local found = {}
-  for line in files.read(self.folder .. "/error.log"):gmatch "[^\n]+" do
-    if not line:find "^[%d/: ]+%[notice%]" then found[#found + 1] = line end
-  end
-  return found
+  return example_server.start("08-openresty/" .. example, replaced)
 end
 
 local function count(answers, i, value)
@@ -174,7 +58,7 @@ server {
 }
 ]]
 
-describe("the example openresty/api-cache", function()
+describe("the example 08-openresty/api-cache", function()
   after_each(clean)
 
   it("asks the API once for all clients of all workers", function()
@@ -294,7 +178,7 @@ describe("the example openresty/api-cache", function()
   end)
 end)
 
-describe("the example openresty/from-mlcache", function()
+describe("the example 08-openresty/from-mlcache", function()
   after_each(clean)
 
   it("does what the lines did that it replaces", function()
@@ -324,7 +208,7 @@ describe("the example openresty/from-mlcache", function()
   end)
 end)
 
-describe("the example openresty/agent", function()
+describe("the example 08-openresty/agent", function()
   after_each(clean)
 
   it("gives each id a session, and each request without one its own", function()
@@ -393,10 +277,10 @@ end
 
 -- Starts nginx with these directives, and files beside them.
 local function start_with(http, beside)
-  local folder = new_folder()
+  local folder = example_server.new_folder()
   files.write(folder .. "/nginx.conf", MAIN:format(http))
   for name, text in pairs(beside) do files.write(folder .. "/" .. name, text) end
-  return start_in(folder, folder, {})
+  return example_server.start_in(folder, folder)
 end
 
 describe("the code of " .. PAGE, function()
@@ -423,7 +307,7 @@ describe("the code of " .. PAGE, function()
   end)
 
   it("finds what was installed by hand, and nothing else", function()
-    local site = new_folder()
+    local site = example_server.new_folder()
     local function run(command, ...)
       local output, status = files.run(command:format(...))
       assert(status == 0, output)

@@ -21,8 +21,10 @@ static void use(perigee_guard *guard, const uint8_t *data, size_t size) {
     call.round = data[i] >> 6;
     call.pending = data[i] >> 7;
     perigee_guard_check(guard, &call, &verdict);
-    if (verdict.action >= PERIGEE_GUARD_BLOCK) perigee_guard_refuse(guard, &call);
-    else perigee_guard_record(guard, &call, argument, data[i] >> 5);
+    if (verdict.action >= PERIGEE_GUARD_BLOCK)
+      perigee_guard_refuse(guard, &call);
+    else
+      perigee_guard_record(guard, &call, argument, data[i] >> 5);
     if (perigee_guard_verify(guard)) abort();
   }
 }

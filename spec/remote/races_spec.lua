@@ -282,6 +282,47 @@ describe("a remote cache", function()
     end)
   end)
 
+  it("keeps count of a write that a finalizer makes in the middle of another", tasks.real(function()
+    local cache = server:cache()
+    local writes, inner, reads = cache.remote.writes, nil, 0
+    local function read(_, field)
+      if field ~= "key" then return nil end
+      reads = reads + 1
+      if reads == 2 then -- here the finalizer runs
+        inner = { kind = "delete", space = "", key = "k" }
+        writes:push(inner)
+      end
+      return "k"
+    end
+    local outer = setmetatable({ kind = "delete", space = "" }, { __index = read })
+    writes:push(outer)
+    assert.equal(2, writes.keys[""].k)
+    assert.same({ true }, { writes:confirmed(outer) })
+    assert.same({ true }, { writes:confirmed(inner) })
+    assert.is_nil(writes.keys[""].k)
+  end))
+
+  it("does not let a finalizer wait, in plain code, for the write that it interrupts", function()
+    local why = perigee.runtime() == "none"
+      and "the worker was interrupted by who waits for it" or "timeout"
+    local cache = server:cache()
+    local writes, answer, reads = cache.remote.writes, nil, 0
+    local function read(_, field)
+      if field ~= "key" then return nil end
+      reads = reads + 1
+      if reads == 2 then -- here the finalizer runs
+        local inner = { kind = "delete", space = "", key = "k" }
+        writes:push(inner)
+        answer = { writes:confirmed(inner) }
+      end
+      return "k"
+    end
+    writes:push(setmetatable({ kind = "delete", space = "" }, { __index = read }))
+    assert.same({ true, why }, answer)
+    assert.is_true(writes:flush())
+    assert.is_nil(writes.keys[""].k)
+  end)
+
   -- Finalizers run anywhere, and use the cache: in the middle of a command, of a wait, of a write.
   local function with_finalizers()
     local cache, over = server:cache { maxsize = 50 }, false

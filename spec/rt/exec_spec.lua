@@ -166,7 +166,7 @@ describe("perigee.exec", function()
   end))
 
   it("survives running out of memory", inside(function()
-    for n = 1, 4 do
+    for n = 1, 5 do
       C.perigee_rt_fail_at(n)
       local result, err = exec { "cat", stdin = "text" }
       C.perigee_rt_fail_at(0)

@@ -68,6 +68,15 @@ describe("tasks inside nginx", function()
             context.load, context.session = 0, nil
           }
         }
+        location = /left {
+          return 204;
+          log_by_lua_block {
+            local context = require "perigee.context"
+            package.loaded.met = { context.load, context.session }
+            context.load, context.session = 42, "logger"
+            package.loaded.had = { context.load, context.session }
+          }
+        }
         location = /sleep { content_by_lua_block { require("perigee").sleep(1000) } }
       ]],
     }
@@ -278,6 +287,26 @@ describe("tasks inside nginx", function()
     end
   end)
 
+  -- nginx logs when it has called the clean-ups of a request, and uses its address again.
+  it("leave nothing of a request that was logged to the next", function()
+    for _ = 1, 20 do
+      server:get "/left"
+      assert.same({ 42, "logger" }, run "return package.loaded.had")
+      assert.same({ 0, nil }, run "return package.loaded.met")
+      run "context.load, context.session = 9, 'old'"
+      assert.same({ 0, nil }, { run "return context.load, context.session" })
+    end
+  end)
+
+  it("are known to have ended with their request, after others were logged", function()
+    for _ = 1, 20 do
+      server:get "/left"
+      local life = run "return context.port.life()"
+      assert.is_true(life > 0)
+      assert.is_true(run("return context.port.is_over(...)", life))
+    end
+  end)
+
   -- A ticket names its slot.
   local function slot() return run "return context.port.can_wait() % 2 ^ 24" end
 
@@ -314,6 +343,38 @@ describe("tasks inside nginx", function()
     for _, library in ipairs { "perigee/rt.so", "libev", "hiredis" } do
       assert.is_nil(maps:find(library, 1, true))
     end
+  end)
+end)
+
+describe("what init_worker begins", function()
+  after_each(nginx.clean)
+
+  it("keeps its load and session, and leaves none to the timers", function()
+    local server = nginx.start { http = [[
+      init_worker_by_lua_block {
+        local context = require "perigee.context"
+        local seen = {}
+        package.loaded.seen = seen
+        local function see()
+          seen[#seen + 1] = { context.load, context.session }
+        end
+        local function in_timer()
+          see()
+          context.load, context.session = 9, "old"
+          if #seen < 20 then ngx.timer.at(0, in_timer) end
+        end
+        context.load, context.session = 42, "starter"
+        see()
+        ngx.timer.at(0, in_timer)
+      }
+    ]] }
+    local seen = server:lua [[
+      repeat require("perigee").sleep(0.005) until #package.loaded.seen == 20
+      return package.loaded.seen
+    ]]
+    assert.same({ 42, "starter" }, seen[1])
+    for i = 2, 20 do assert.same({ 0, nil }, seen[i]) end
+    assert.same({}, server:errors())
   end)
 end)
 

@@ -2,6 +2,8 @@
 local ffi = require "ffi"
 local mistake = require "spec.support.mistake"
 local perigee = require "perigee"
+local tasks = require "spec.support.tasks"
+local testing = require "perigee.testing"
 
 local function count(...)
   return select("#", ...), ...
@@ -139,6 +141,18 @@ describe("a task", function()
     assert.same({ 3, nil, "timeout" }, { 3, task:wait(0.005) })
     assert.same({ nil, "timeout" }, { task:wait(0) })
     assert.equal("done", task:wait(5))
+  end))
+
+  it("is waited for on by those who have more patience than others", tasks.virtual(function()
+    local task, ended = perigee.spawn(function() perigee.sleep(1) return "done" end), {}
+    for i = 1, 4 do
+      perigee.spawn(function() ended[i] = { task:wait(i % 2 == 0 and i or 0.1 * i) } end)
+    end
+    testing.advance(0.5)
+    assert.same({ { nil, "timeout" }, nil, { nil, "timeout" } }, ended)
+    testing.advance(1)
+    assert.same({ "done" }, ended[2])
+    assert.same({ "done" }, ended[4])
   end))
 
   it("cannot wait for itself", inside(function()
@@ -330,6 +344,18 @@ describe("perigee.wrap", function()
     end
     perigee.sleep(0)
   end))
+end)
+
+describe("a method of a task called with a dot", function()
+  for _, method in ipairs { "wait", "cancel" } do
+    it("says so: " .. method, inside(function()
+      local task = perigee.spawn(function() end)
+      local ok, message = pcall(function() task[method]() end)
+      assert.is_false(ok)
+      assert.is_truthy(message:find("^[^ ]*task_spec.lua:%d+: task:" .. method
+        .. ": call it with a colon, on a task$"), message)
+    end))
+  end
 end)
 
 describe("a mistake in a call", function()

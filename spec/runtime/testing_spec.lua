@@ -16,6 +16,16 @@ describe("testing.run", function()
     assert.equal(thrown, err)
   end)
 
+  it("refuses what is no function where it was given", function()
+    for _, main in ipairs { 5, "main", {} } do
+      local ok, message = pcall(function() testing.run(main) end)
+      assert.is_false(ok)
+      assert.is_truthy(message:find("testing_spec.lua:%d+: perigee.testing.run: main must be"),
+        message)
+    end
+    assert.equal(7, testing.run(setmetatable({}, { __call = function() return 7 end })))
+  end)
+
   it("sleeps a year without waiting", function()
     local before = C.perigee_loop_now()
     testing.run(function()

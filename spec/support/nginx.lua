@@ -57,8 +57,7 @@ http {
   scgi_temp_path $folder/scgi;
   client_max_body_size 16m;
   client_body_buffer_size 16m;
-  lua_package_path "$folder/?.lua;$path";
-  lua_package_cpath "$cpath";
+  $search
   lua_code_cache $code_cache;
   lua_socket_log_errors off;
   $http
@@ -121,23 +120,41 @@ local function user_of(opts)
   return output_of("id -u") == "0\n" and "user root;" or ""
 end
 
+-- Where the workers look for modules: where this process does, or where LuaJIT does by itself.
+function Server:search_of(opts)
+  if opts.bare then return "" end
+  return ('lua_package_path "%s/?.lua;%s";\n  lua_package_cpath "%s";')
+    :format(self.folder, absolute(package.path), absolute(package.cpath))
+end
+
 -- Several workers have a queue each (reuseport): else the kernel would give an idle server's
 -- connections to the same worker again and again.
+-- Under `./dev coverage` lines are counted in nginx, too: see lines.c.
+local function with_coverage(http, library)
+  if not library then return http end
+  local load = ('package.loadlib("%s", "luaopen_lines")()'):format(library)
+  local found
+  http, found = http:gsub("(init_by_lua_block%s*{)", function(head) return head .. load .. "\n" end)
+  return found > 0 and http or http .. "\ninit_by_lua_block { " .. load .. " }"
+end
+
 function Server:config(opts)
+  local counting = os.getenv "PERIGEE_LINES"
   local values = {
     folder = self.folder, port = self.port, workers = self.worker_count, modules = MODULES,
     user = user_of(opts), reuseport = self.worker_count > 1 and "reuseport" or "",
     code_cache = opts.code_cache == false and "off" or "on",
-    path = absolute(package.path), cpath = absolute(package.cpath),
-    main = opts.main or "", http = opts.http or "", locations = opts.locations or "",
+    search = self:search_of(opts),
+    main = (opts.main or "") .. (counting and "\nenv PERIGEE_COVERAGE;" or ""),
+    http = with_coverage(opts.http or "", counting), locations = opts.locations or "",
   }
   return (CONFIG:gsub("%$([%l_]+)", values))
 end
 
 function Server:launch()
   local log = self.folder .. "/error.log"
-  local command = ("%s -p %s -c %s -e %s"):format(PROGRAM, quote(self.folder),
-    quote(self.folder .. "/nginx.conf"), quote(log))
+  local command = ("env -u LUA_PATH -u LUA_CPATH %s -p %s -c %s -e %s"):format(PROGRAM,
+    quote(self.folder), quote(self.folder .. "/nginx.conf"), quote(log))
   local ended = os.execute(command .. " >/dev/null 2>&1")
   if ended ~= 0 then error("nginx does not start:\n" .. self:log(), 0) end
   wait_until("the start of nginx", 5, function() -- the file is written after the fork
@@ -213,7 +230,8 @@ end
 
 local function head_of(request)
   local lines = { ("%s %s HTTP/1.1"):format(request.method or "GET", request.path),
-    "Host: localhost", "Connection: close" }
+    "Connection: close" }
+  if not (request.headers and request.headers.Host) then lines[#lines + 1] = "Host: localhost" end
   if request.body then lines[#lines + 1] = "Content-Length: " .. #request.body end
   for name, value in pairs(request.headers or {}) do
     lines[#lines + 1] = ("%s: %s"):format(name, value)
@@ -379,7 +397,8 @@ end
 
 --- Starts a server. Options: `workers` (1), `main`, `http` and `locations` (directives for these
 -- places), `code_cache` (true), `user` (its directive's words), `timeout` (of a request, 10 s),
--- `files` (texts by name, for the folder that stands first in the workers' search path).
+-- `files` (texts by name, for the folder that stands first in the workers' search path), `bare`
+-- (false; true: no search path is set, what is installed is found and nothing else).
 function _M.start(opts)
   opts = opts or {}
   local folder = os.tmpname()

@@ -131,6 +131,41 @@ function _M.read(text)
   return families
 end
 
+-- What one label set of a histogram's family says; made when its first sample comes.
+local function histogram_of(found, cache)
+  found[cache] = found[cache] or { bounds = {}, counts = {} }
+  return found[cache]
+end
+
+local function check_histogram(name, one)
+  local last = #one.bounds
+  for i = 2, last do
+    assert(one.bounds[i] > one.bounds[i - 1], name .. ": the bounds do not ascend")
+    assert(one.counts[i] >= one.counts[i - 1], name .. ": the buckets are not cumulative")
+  end
+  assert(one.bounds[last] == math.huge, name .. ": no bucket +Inf")
+  assert(one.counts[last] == one.count, name .. ": +Inf is not the count")
+  assert(one.sum and one.sum >= 0, name .. ": no sum")
+end
+
+--- The histograms of a family by the label `cache`, each checked to be one:
+-- `{ bounds = {…}, counts = {…, cumulative}, sum =, count = }`.
+function _M.histograms(families, name)
+  local found = {}
+  assert(families[name] and families[name].type == "histogram", name .. " is no histogram")
+  for _, sample in ipairs(families[name].samples) do
+    local one, what = histogram_of(found, sample.labels.cache), sample.name:sub(#name + 2)
+    if what == "bucket" then
+      table.insert(one.bounds, read_number(sample.name, sample.labels.le))
+      table.insert(one.counts, sample.value)
+    else
+      one[what] = sample.value
+    end
+  end
+  for _, one in pairs(found) do check_histogram(name, one) end
+  return found
+end
+
 --- The value of the one sample of `name` with these labels, or nil.
 function _M.value(families, name, labels)
   for _, sample in ipairs(families[name] and families[name].samples or {}) do

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 local ffi = require "ffi"
-local codec = require "perigee.codec"
+local codec = require "perigee.value.codec"
 local random = require "spec.support.random"
 
 local function nested(depth)

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- PERIGEE_FUZZ_ROUNDS sets how many damaged envelopes are tried.
-local envelope = require "perigee.envelope"
+local envelope = require "perigee.value.envelope"
 local random = require "spec.support.random"
-local returns = require "perigee.returns"
+local returns = require "perigee.value.returns"
 
 local ROUNDS = (tonumber(os.getenv("PERIGEE_FUZZ_ROUNDS")) or 200000) / 10
 

@@ -187,6 +187,14 @@ describe("a cache with a backend of the user's", function()
     assert.equal(3, #lines)
   end)
 
+  it("gives an entry back the lifetime that is left, and no more", tasks.virtual(function()
+    local cache = cache_with(recorder { load = {
+      { key = "k", value = 1, ttl_left = 10 }, { key = "short", value = 1, ttl_left = 0.02 },
+    } })
+    assert.equal(10, cache:ttl("k"))
+    assert.equal(0.02, cache:ttl("short"))
+  end))
+
   it("may wait in its methods, inside a task", tasks.real(function()
     local backend = recorder { load = function()
       perigee.sleep(0.01)

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
-local mac = require "perigee.mac"
+local mac = require "perigee.value.mac"
 
 local function hex(bytes)
   return (bytes:gsub(".", function(char) return ("%02x"):format(char:byte()) end))

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- suites: dev host hard asan
 -- perigee.redis: its options, and what it makes of bytes that it did not write.
-local envelope = require "perigee.envelope"
+local envelope = require "perigee.value.envelope"
 local logged = require "spec.support.logged"
 local mistake = require "spec.support.mistake"
 local names = require "perigee.tier.redis_keys"

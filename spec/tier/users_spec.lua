@@ -156,6 +156,31 @@ describe("a cache with a remote backend of the user's", function()
     assert.are.same({ nil, nil, "miss" }, { other:get "absent" })
   end))
 
+  it("is given lifetimes in whole milliseconds, none longer than asked for", tasks.real(function()
+    local cache, _, one = two { "set_many" }
+    local given = {}
+    one.set = function(_, key, _, ttl) given[key] = ttl return true end
+    for i = 1, 100 do cache:set(i, i, 10) end
+    cache:set("for ever", 1)
+    flush(cache)
+    for i = 1, 100 do
+      assert.is_true(given[i] <= 10 and given[i] > 9, tostring(given[i]))
+      assert.near(0, (given[i] * 1000 + 0.5) % 1 - 0.5, 1e-6)
+    end
+    assert.is_nil(given["for ever"])
+  end))
+
+  it("takes nothing from it that has no lifetime left, or an odd one", tasks.real(function()
+    for _, left in ipairs { 0, -1, 0 / 0, "soon", true } do
+      number = number + 1
+      local cache, _, one = two { "get_many" }
+      one.get = function() return true, "odd", left end
+      local function load() return "loaded" end
+      logged(function() assert.equal("loaded", (cache:get("k", load))) end)
+      assert.equal(type(left) == "number" and 0 or 1, cache:get_metrics().remote_errors)
+    end
+  end))
+
   it("hears what others change, if the backend tells", tasks.real(function()
     local cache, other = two()
     for _, change in ipairs {
@@ -168,6 +193,23 @@ describe("a cache with a remote backend of the user's", function()
       change()
       assert.is_false(other:contains "k")
     end
+  end))
+
+  it("is told of keys that are deleted at once by one call", tasks.real(function()
+    local cache, other, one = two()
+    cache:set_many { a = 1, b = 2, c = 3, d = 4 }
+    flush(cache)
+    one.calls.delete_many, one.calls.delete = 0, 0
+    local deleted = {}
+    for i, key in ipairs { "a", "b", "c" } do
+      deleted[i] = perigee.spawn(function() return cache:delete(key) end)
+    end
+    for i = 1, 3 do assert.is_true(deleted[i]:wait()) end
+    assert.is_true(one.calls.delete_many >= 1)
+    for _, key in ipairs { "a", "b", "c" } do
+      assert.are.same({ nil, nil, "miss" }, { other:get(key) })
+    end
+    assert.are.same({ 4, nil, "remote" }, { other:get "d" })
   end))
 
   it("is asked for many at once, and given many", tasks.real(function()
