@@ -13,6 +13,8 @@ external_dependencies = {
   LIBEV = { header = "ev.h" },
   SQLITE = { header = "sqlite3.h" },
   HIREDIS = { header = "hiredis/hiredis.h" },
+  CURL = { library = "curl" }, -- its header is below a folder of the architecture
+  MICROHTTPD = { header = "microhttpd.h" },
 }
 build = {
   type = "cmake",
@@ -23,6 +25,7 @@ build = {
     PERIGEE_INSTALL_LIB = "$(LIBDIR)",
     PERIGEE_INSTALL_BIN = "$(BINDIR)",
     PERIGEE_INSTALL_DOC = "$(PREFIX)/doc",
+    PERIGEE_INSTALL_MAN = "$(PREFIX)/doc/man1",
     PERIGEE_WERROR = "OFF",
   },
 }
