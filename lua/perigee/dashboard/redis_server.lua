@@ -13,11 +13,11 @@ Server.__index = Server
 
 local START_S = 5
 
-local function new_folder()
-  local folder = os.tmpname()
-  os.remove(folder)
-  assert(perigee.exec { "mkdir", "-m", "700", folder })
-  return folder
+-- A name that is free: the folder itself is made by the task that takes it away again.
+local function new_name()
+  local name = os.tmpname()
+  os.remove(name)
+  return name
 end
 
 -- `setpriv` has the kernel end it, should this program be killed.
@@ -26,8 +26,10 @@ local function command_of(folder, unix)
     "--dir", folder, "--save", "", "--appendonly", "no", "--loglevel", "warning" }
 end
 
--- The server's task: runs it until the task is cancelled, and leaves nothing behind.
+-- The server's task: runs it until the task is cancelled, and leaves nothing behind. Shielded, as
+-- a `mkdir` that is cut off may have made its folder already, or be about to.
 local function serve(folder, unix)
+  perigee.shield(perigee.exec, { "mkdir", "-m", "700", folder })
   local ok, done, err = pcall(perigee.exec, command_of(folder, unix))
   perigee.shield(perigee.exec, { "rm", "-rf", folder })
   if not ok then error(done, 0) end
@@ -59,7 +61,7 @@ function _M.start()
   if not perigee.exec { "redis-server", "--version" } then
     return nil, "redis-server is not installed"
   end
-  local folder = new_folder()
+  local folder = new_name()
   local unix = folder .. "/socket"
   local self = setmetatable({ unix = unix, pid = false, is_paused = false,
     task = perigee.spawn(serve, folder, unix) }, Server)
