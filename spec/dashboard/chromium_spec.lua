@@ -3,6 +3,7 @@
 -- The dashboard as a browser shows it: the real program, and a headless Chromium.
 local chromium = require "spec.support.chromium"
 local files = require "spec.support.files"
+local ports = require "spec.support.ports"
 local processes = require "spec.support.processes"
 local socket = require "socket"
 
@@ -42,11 +43,8 @@ describe("the dashboard in a browser", function()
     assert(os.execute("mkdir -m 700 " .. folder) == 0)
     files.write(folder .. "/script.lua", SCRIPT)
     files.write(folder .. "/out", "")
-    local listener = assert(socket.bind("127.0.0.1", 0))
-    local _, port = listener:getsockname()
-    listener:close()
     os.execute(("%s/bin/perigee --dashboard=%d %s/script.lua >%s/out 2>&1 & echo $! >%s/pid")
-      :format(assert(os.getenv "PERIGEE_BUILD"), port, folder, folder, folder))
+      :format(assert(os.getenv "PERIGEE_BUILD"), ports.free(), folder, folder, folder))
     pid = tonumber(files.read(folder .. "/pid"))
     for _ = 1, 1000 do
       url = files.read(folder .. "/out"):match "http://%S+"

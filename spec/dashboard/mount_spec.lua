@@ -2,6 +2,7 @@
 -- suites: dev
 -- The dashboard inside a real nginx.
 local nginx = require "spec.support.nginx"
+local ports = require "spec.support.ports"
 local socket = require "socket"
 local visitor = require "spec.support.visitor"
 
@@ -136,9 +137,7 @@ describe("the dashboard inside nginx", function()
     local address = pipe:read "*a":match "%d+%.%d+%.%d+%.%d+"
     pipe:close()
     if not address then return pending "this machine cannot: it has no address but loopback" end
-    local listener = assert(socket.bind("127.0.0.1", 0))
-    local _, port = listener:getsockname()
-    listener:close()
+    local port = ports.free()
     local server = nginx.start { http = ([[
       server {
         listen %s:%d;

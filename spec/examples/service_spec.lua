@@ -28,7 +28,7 @@ end
 local folder, running
 
 local function eventually(what, condition)
-  local ends = perigee.now() + 10
+  local ends = perigee.now() + 60
   while not condition() do
     if perigee.now() > ends then error("waited in vain for " .. what, 2) end
     perigee.sleep(0.005)
@@ -77,7 +77,7 @@ end
 -- Requests ----------------------------------------------------------------------------------------
 
 local function ask(self, path, more)
-  local spec = { url = self.url .. path, timeout = 10 }
+  local spec = { url = self.url .. path, timeout = 60 }
   for name, value in pairs(more or {}) do spec[name] = value end
   return assert(perigee.http.request(spec))
 end

@@ -3,14 +3,8 @@
 -- `perigee --dashboard`: the real program.
 local files = require "spec.support.files"
 local host = require "spec.support.host"
+local ports = require "spec.support.ports"
 local socket = require "socket"
-
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
 
 -- Starts it with these arguments, runs `commands` of the shell when it has printed its link, $URL,
 -- and ends it by a signal. Returns what both have printed, and its exit code.
@@ -29,7 +23,7 @@ end
 
 describe("perigee --dashboard", function()
   it("serves the dashboard alone, with something to see, until Ctrl-C", function()
-    local port = free_port()
+    local port = ports.free()
     local out, status = beside("--dashboard=" .. port, [[
       curl -s -o /dev/null -w '%{http_code} %{redirect_url}\n' "$URL"
       curl -s -L -b '' "$URL" | grep -o 'articles\|visitors\|A herd' | sort -u
@@ -52,7 +46,7 @@ describe("perigee --dashboard", function()
       perigee.sleep(30)
     ]]
     file:close()
-    local out, status = beside("--dashboard=" .. free_port() .. " " .. path .. " x", [[
+    local out, status = beside("--dashboard=" .. ports.free() .. " " .. path .. " x", [[
       curl -s "${URL%%\?*}" | grep -o 'of the script\|articles' | sort -u
     ]])
     os.remove(path)
@@ -74,7 +68,7 @@ describe("perigee --dashboard", function()
   end)
 
   it("ends with the script", function()
-    local result = host.run { "--dashboard=" .. free_port(), "-e", "print 'done'" }
+    local result = host.run { "--dashboard=" .. ports.free(), "-e", "print 'done'" }
     assert.same({ 0, "done\n" }, { result.status, result.stdout })
     assert.matches("^perigee: the dashboard: http://127.0.0.1:%d+/%?token=%x+\n$", result.stderr)
   end)

@@ -7,6 +7,7 @@ local http = require "perigee.http.client"
 local mistake = require "spec.support.mistake"
 local nginx = require "spec.support.nginx"
 local perigee = require "perigee"
+local ports = require "spec.support.ports"
 local scheduler = require "perigee.runtime.scheduler"
 local script = require "spec.support.script"
 local testing = require "perigee.testing"
@@ -97,13 +98,6 @@ local HTTP = [[
   }
 ]]
 
-local function free_port()
-  local listener = assert(require("socket").bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
-
 local server, base, tls_base, folder
 
 local function make_certificate()
@@ -147,7 +141,7 @@ end
 describe("perigee.http.request", function()
   setup(function()
     make_certificate()
-    local tls_port = free_port()
+    local tls_port = ports.free()
     tls_base = ("https://localhost:%d"):format(tls_port)
     server = nginx.start { locations = LOCATIONS, http = HTTP:format(tls_port, folder, folder) }
     base = ("http://127.0.0.1:%d"):format(server.port)
@@ -233,7 +227,7 @@ describe("perigee.http.request", function()
   end))
 
   it("says why there was no response", inside(function()
-    local response, err = http.request("http://127.0.0.1:" .. free_port())
+    local response, err = http.request("http://127.0.0.1:" .. ports.free())
     assert.is_nil(response)
     assert.matches("perigee.http.request: .*[Cc]onnect", err)
     response, err = http.request "http://user:secret@no-such-host.invalid/"
@@ -408,7 +402,7 @@ describe("perigee.http.request", function()
     for _, value in ipairs(perigee.gather(jobs)) do assert.equal("5", value) end
     assert.equal(1, calls)
     local value, err = cache:get(6, function()
-      return http.request("http://127.0.0.1:" .. free_port())
+      return http.request("http://127.0.0.1:" .. ports.free())
     end)
     assert.is_nil(value)
     assert.is_string(err)
@@ -555,7 +549,7 @@ describe("perigee.http.stream", function()
     repeat chunk, err = response:read() until not chunk
     assert.equal("body too large", err)
     assert.same({ nil, "timeout" }, { stream("/slow", { timeout = 0.1 }) })
-    assert.is_nil((http.stream("http://127.0.0.1:" .. free_port())))
+    assert.is_nil((http.stream("http://127.0.0.1:" .. ports.free())))
   end))
 
   it("waits for no response that nobody reads", function()

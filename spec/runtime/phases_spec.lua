@@ -4,7 +4,7 @@
 local buffer = require "string.buffer"
 local files = require "spec.support.files"
 local nginx = require "spec.support.nginx"
-local socket = require "socket"
+local ports = require "spec.support.ports"
 
 if nginx.missing() then
   describe("a cache in the phases of nginx", function() pending(nginx.missing()) end)
@@ -118,13 +118,6 @@ local function certificate()
   return texts
 end
 
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
-
 -- What a probe is to come to.
 local function expectation_of(title)
   local text = files.read "spec/support/phases.lua"
@@ -133,7 +126,7 @@ local function expectation_of(title)
   return loadstring("return " .. rest)()
 end
 
-local server, ports
+local server, tls_ports
 
 local function ask(call, ...)
   return server:lua("return require('spec.support.phases')[...](select(2, ...))", call, ...)
@@ -142,10 +135,10 @@ end
 -- Goes through a phase once, while others load what it will ask for.
 local function go(phase)
   if phase.alone then return end
-  local holding = server:begin_lua(nil, "require('spec.support.phases').hold(...)", phase.name, 0.3)
-  socket.sleep(0.03)
+  local holding = server:begin_lua(nil, "require('spec.support.phases').hold(...)", phase.name)
+  ask("wait_until_held", phase.name)
   if phase.tls then
-    assert.equal("fine", server:lua(TLS, ports[phase.name]))
+    assert.equal("fine", server:lua(TLS, tls_ports[phase.name]))
   else
     assert.equal("fine", (server:get("/" .. phase.name)))
   end
@@ -180,8 +173,8 @@ end
 
 describe("a cache in the phases of nginx:", function()
   setup(function()
-    ports = { ssl_cert = free_port(), ssl_client_hello = free_port() }
-    server = nginx.start { http = HTTP:format(ports.ssl_cert, ports.ssl_client_hello),
+    tls_ports = { ssl_cert = ports.free(), ssl_client_hello = ports.free() }
+    server = nginx.start { http = HTTP:format(tls_ports.ssl_cert, tls_ports.ssl_client_hello),
       locations = LOCATIONS, files = certificate() }
   end)
   teardown(nginx.clean)
@@ -218,7 +211,7 @@ describe("a cache in the phases of nginx:", function()
 
       it("spawn starts a task", function()
         local spawned
-        for _ = 1, 100 do
+        for _ = 1, 1000 do
           spawned = server:lua([[
             local spawned = require("spec.support.phases").seen[...].spawned
             if not spawned then require("perigee").sleep(0.02) end

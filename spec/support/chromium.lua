@@ -106,7 +106,7 @@ end
 --- Waits, for some seconds, until an expression is true, and returns its value.
 function Browser:wait_for(expression)
   return self:value(([[new Promise((done, fail) => {
-    const ends = Date.now() + 10000;
+    const ends = Date.now() + 60000;
     (function look() {
       const value = (%s);
       if (value) return done(value);

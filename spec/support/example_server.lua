@@ -2,6 +2,7 @@
 --- The examples for nginx, each run in a copy of its folder, on ports that are free.
 local files = require "spec.support.files"
 local lfs = require "lfs"
+local ports = require "spec.support.ports"
 local processes = require "spec.support.processes"
 local socket = require "socket"
 
@@ -14,19 +15,13 @@ Server.__index = Server
 
 local running, folders = {}, {}
 
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return port
-end
-
---- Whether something comes true within some seconds.
+--- Whether something comes true within a minute.
 function _M.eventually(condition)
-  for _ = 1, 2000 do
+  local ends = socket.gettime() + 60
+  repeat
     if condition() then return true end
     processes.pause(5)
-  end
+  until socket.gettime() > ends
   return false
 end
 
@@ -43,22 +38,22 @@ end
 
 -- What the examples listen on, and what their copy does.
 local function new_ports()
-  return { ["8080"] = free_port(), ["8081"] = free_port(), ["8082"] = free_port() }
+  return { ["8080"] = ports.free(), ["8081"] = ports.free(), ["8082"] = ports.free() }
 end
 
-local function copy_file(from, to, name, ports, replaced)
+local function copy_file(from, to, name, own_ports, replaced)
   local text = replaced[name] or files.read(from .. "/" .. name)
   for old, new in pairs(replaced) do text = text:gsub(old, new) end
-  files.write(to .. "/" .. name, (text:gsub("%f[%d]808%d%f[%D]", ports)))
+  files.write(to .. "/" .. name, (text:gsub("%f[%d]808%d%f[%D]", own_ports)))
 end
 
-local function put_copy(from, to, ports, replaced)
+local function put_copy(from, to, own_ports, replaced)
   lfs.mkdir(to)
   for name in lfs.dir(from) do
     if name:find "%.conf$" or name:find "%.lua$" then
-      copy_file(from, to, name, ports, replaced)
+      copy_file(from, to, name, own_ports, replaced)
     elseif not name:find "^%." and lfs.attributes(from .. "/" .. name, "mode") == "directory" then
-      put_copy(from .. "/" .. name, to .. "/" .. name, ports, replaced)
+      put_copy(from .. "/" .. name, to .. "/" .. name, own_ports, replaced)
     end
   end
 end
@@ -140,7 +135,7 @@ function Server:send(what, headers, from, port, body)
   local method, path = what:match "^(%u+) (.*)$"
   local connection = assert(socket.tcp())
   if from then assert(connection:bind(from, 0)) end
-  connection:settimeout(10)
+  connection:settimeout(60)
   assert(connection:connect("127.0.0.1", self.ports[port or "8080"]))
   local lines = { ("%s %s HTTP/1.0"):format(method or "GET", path or what), "Host: localhost" }
   for name, value in pairs(headers or {}) do lines[#lines + 1] = name .. ": " .. value end

@@ -141,7 +141,7 @@ os.rename(folder .. "/port.new", folder .. "/port")
 local USES = "local _ = accept, sleep, wall, bulk\n"
 
 local function wait_until_ready(self)
-  for _ = 1, 2000 do
+  for _ = 1, 12000 do
     if lfs.attributes(self.folder .. "/port") then return end
     processes.pause(5)
   end

@@ -16,7 +16,7 @@ local CHECKER_CRASHED = "LeakSanitizer has encountered a fatal error"
 --- Runs it with arguments; `stdin` is what it reads.
 -- @treturn table `stdout`, `stderr`, `status`
 function _M.run(arguments, stdin)
-  local spec = { _M.path(), timeout = 60, stdin = stdin }
+  local spec = { _M.path(), timeout = 200, stdin = stdin }
   for _, argument in ipairs(arguments) do spec[#spec + 1] = argument end
   local result = assert(perigee.exec(spec))
   if result.stderr:find(CHECKER_CRASHED, 1, true) then result = assert(perigee.exec(spec)) end
@@ -37,7 +37,7 @@ end
 --- Runs a shell command that finds the executable as $PERIGEE.
 function _M.shell(command)
   local text = ("PERIGEE='%s'; %s"):format(_M.path(), command)
-  return assert(perigee.exec { "sh", "-c", text, timeout = 60 })
+  return assert(perigee.exec { "sh", "-c", text, timeout = 200 })
 end
 
 return _M

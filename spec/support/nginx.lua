@@ -5,6 +5,7 @@ local buffer = require "string.buffer"
 local lfs = require "lfs"
 local socket = require "socket"
 local files = require "spec.support.files"
+local ports = require "spec.support.ports"
 local processes = require "spec.support.processes"
 
 local HUP, KILL, TERM = 1, 9, 15
@@ -107,13 +108,6 @@ local function absolute(search_path)
   return table.concat(list, ";")
 end
 
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
-
 -- nginx started by root runs its workers as nobody, who may not see the checkout.
 local function user_of(opts)
   if opts.user then return ("user %s;"):format(opts.user) end
@@ -157,7 +151,7 @@ function Server:launch()
     quote(self.folder), quote(self.folder .. "/nginx.conf"), quote(log))
   local ended = os.execute(command .. " >/dev/null 2>&1")
   if ended ~= 0 then error("nginx does not start:\n" .. self:log(), 0) end
-  wait_until("the start of nginx", 5, function() -- the file is written after the fork
+  wait_until("the start of nginx", 60, function() -- the file is written after the fork
     self.pid = tonumber(content_of(self.folder .. "/pid") or "")
     return self.pid
   end)
@@ -187,7 +181,7 @@ function Server:wait_for_workers(gone)
     end
     return #pids == self.worker_count
   end
-  wait_until("the start of the workers", 10, complete)
+  wait_until("the start of the workers", 60, complete)
   for number = 0, self.worker_count - 1 do self:connect(number, gone):close() end
 end
 
@@ -215,7 +209,7 @@ end
 function Server:connect(worker, gone)
   if not worker then return open(self.port, self.timeout) end
   local met
-  wait_until("a connection to worker " .. worker, self.timeout, function()
+  wait_until("a connection to worker " .. worker, 60, function()
     local connection = open(self.port, self.timeout)
     local number, pid = who_has(connection)
     if number == worker and not (gone and gone[pid]) then
@@ -382,7 +376,7 @@ function Server:stop(signal)
   if not running[self] then return end
   running[self] = nil
   processes.signal(self.pid, signal or TERM)
-  wait_until("the end of nginx", 10, function() return not processes.is_running(self.pid) end)
+  wait_until("the end of nginx", 60, function() return not processes.is_running(self.pid) end)
 end
 
 local folders = {}
@@ -396,7 +390,7 @@ function _M.missing()
 end
 
 --- Starts a server. Options: `workers` (1), `main`, `http` and `locations` (directives for these
--- places), `code_cache` (true), `user` (its directive's words), `timeout` (of a request, 10 s),
+-- places), `code_cache` (true), `user` (its directive's words), `timeout` (of a request, 60 s),
 -- `files` (texts by name, for the folder that stands first in the workers' search path), `bare`
 -- (false; true: no search path is set, what is installed is found and nothing else).
 function _M.start(opts)
@@ -405,8 +399,8 @@ function _M.start(opts)
   os.remove(folder)
   assert(os.execute("mkdir -m 755 " .. quote(folder)) == 0)
   folders[#folders + 1] = folder
-  local self = setmetatable({ folder = folder, port = free_port(), killed = {},
-    worker_count = opts.workers or 1, timeout = opts.timeout or 10 }, Server)
+  local self = setmetatable({ folder = folder, port = ports.free(), killed = {},
+    worker_count = opts.workers or 1, timeout = opts.timeout or 60 }, Server)
   files.write(folder .. "/run.lua", RUN)
   files.write(folder .. "/who.lua", WHO)
   for name, text in pairs(opts.files or {}) do files.write(folder .. "/" .. name, text) end

@@ -82,7 +82,7 @@ end
 --- What code of this number has returned.
 function Peer:result(number)
   local path = ("%s/answer.%d"):format(self.folder, number)
-  for _ = 1, 20000 do
+  for _ = 1, 60000 do
     local file = io.open(path, "rb")
     if file then
       local answer = buffer.decode(file:read "*a")

@@ -10,7 +10,7 @@
 local ngx = require "perigee.runtime.nginx"
 local perigee = require "perigee"
 
-local _M = { seen = {} }
+local _M = { seen = {}, held = {} }
 
 local MAY_WAIT = { rewrite = true, access = true, content = true, timer = true, ssl_cert = true }
 
@@ -272,19 +272,27 @@ function _M.run(phase, contended)
   if not spawned then _M.seen[phase].spawned = task end
 end
 
---- Loads, for a while, what the contended probes of a phase will ask for.
-function _M.hold(phase, seconds)
+--- Loads what the contended probes of a phase will ask for, until they have asked: those that may
+-- wait do so then, and the others are done with it.
+function _M.hold(phase)
   for kind, cache in pairs(caches) do
     for _, probe in ipairs(_M.CONTENDED) do
       local key = key_of(phase, kind, probe.title)
       ngx.thread.spawn(function()
         cache:get(key, function()
-          ngx.sleep(seconds)
+          repeat ngx.sleep(0.005) until _M.seen[phase]
+          ngx.sleep(0.1)
           return "v"
         end)
       end)
     end
   end
+  _M.held[phase] = true
+end
+
+--- Waits until a phase's probes will meet loads.
+function _M.wait_until_held(phase)
+  while not _M.held[phase] do ngx.sleep(0.005) end
 end
 
 --- Whether a phase may wait.
@@ -299,7 +307,7 @@ function _M.is_quiet(phase) return QUIET[phase] end
 --- What the next caller gets.
 function _M.next_caller(phase, kind, title)
   local key, cache, value = key_of(phase, kind, title), caches[kind], nil
-  for _ = 1, 400 do
+  for _ = 1, 4000 do
     if title:find "wrapped" then
       value = functions[cache].sleeping(key)
     else

@@ -4,11 +4,11 @@
 local cjson = require "cjson"
 local files = require "spec.support.files"
 local perigee = require "perigee"
+local ports = require "spec.support.ports"
 local processes = require "spec.support.processes"
-local socket = require "socket"
 
 local TERM = 15
-local START_S = 20
+local START_S = 60
 
 local CONFIG = [[
 global: { scrape_interval: 200ms }
@@ -27,13 +27,6 @@ echo $! >'%s/pid'
 local _M = {}
 local Server = {}
 Server.__index = Server
-
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
 
 local function until_true(what, seconds, condition)
   local ends = perigee.now() + seconds
@@ -83,7 +76,7 @@ function _M.start(scraped)
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute(("mkdir -m 700 '%s'"):format(folder)) == 0)
-  local self = setmetatable({ folder = folder, port = free_port() }, Server)
+  local self = setmetatable({ folder = folder, port = ports.free() }, Server)
   files.write(folder .. "/prometheus.yml", CONFIG:format(scraped))
   os.execute(START:format(folder, folder, folder, self.port, folder))
   self.pid = assert(tonumber(files.read(folder .. "/pid")))

@@ -2,7 +2,9 @@
 --- Real Redis servers for the specs: each is started by the spec on a unix socket of its own (and
 -- on a loopback port if asked), and stopped by its process id.
 local perigee = require "perigee"
+local ports = require "spec.support.ports"
 local processes = require "spec.support.processes"
+local socket = require "socket"
 
 local TERM, KILL, STOP, CONT = 15, 9, 19, 18
 
@@ -10,7 +12,7 @@ local _M = {}
 local Server = {}
 Server.__index = Server
 
-local running, opened, numbers = {}, {}, 0
+local running, opened = {}, {}
 
 local function quote(text) return "'" .. tostring(text):gsub("'", "'\\''") .. "'" end
 
@@ -22,10 +24,11 @@ local function output_of(command)
 end
 
 local function wait_until(what, seconds, condition)
-  for _ = 1, seconds * 200 do
+  local ends = socket.gettime() + seconds
+  repeat
     if condition() then return end
     processes.pause(5)
-  end
+  until socket.gettime() > ends
   error(what .. " did not happen within " .. seconds .. " s")
 end
 
@@ -38,7 +41,7 @@ function Server:start()
   os.remove(self.folder .. "/pid")
   local ended = os.execute(table.concat(command, " ") .. " >/dev/null")
   assert(ended == 0, "redis-server does not start")
-  wait_until("the start of redis-server", 5, function()
+  wait_until("the start of redis-server", 60, function()
     return output_of("redis-cli -s " .. quote(self.unix) .. " ping"):find "PONG"
       or output_of("redis-cli -s " .. quote(self.unix) .. " ping"):find "NOAUTH"
   end)
@@ -55,7 +58,9 @@ function Server:stop(signal)
   running[self] = nil
   processes.signal(self.pid, signal or TERM)
   if signal ~= KILL then processes.signal(self.pid, CONT) end
-  wait_until("the end of redis-server", 5, function() return not processes.is_running(self.pid) end)
+  wait_until("the end of redis-server", 60, function()
+    return not processes.is_running(self.pid)
+  end)
 end
 
 function Server:kill() self:stop(KILL) end
@@ -69,7 +74,7 @@ end
 --- It keeps its connections, and says nothing more; and goes on.
 function Server:pause()
   processes.signal(self.pid, STOP)
-  wait_until("the pause of redis-server", 5, function() return processes.is_stopped(self.pid) end)
+  wait_until("the pause of redis-server", 60, function() return processes.is_stopped(self.pid) end)
 end
 
 function Server:resume() processes.signal(self.pid, CONT) end
@@ -108,29 +113,17 @@ function Server:cache(opts, redis)
   return cache
 end
 
--- A port may be somebody else's, and then the server ends at once: another one is tried. They are
--- below those that the kernel gives to clients.
-local function start_at_port(server, chance)
-  for try = 1, 5 do
-    server.port = 20000 + (chance + 977 * try) % 12000
-    local ok, err = pcall(server.start, server)
-    if ok then return server end
-    if try == 5 then error(err, 0) end
-  end
-end
-
 --- Starts a server. More arguments are those of redis-server.
 -- @tparam[opt] table opts `port` (true: a loopback port, too), and a list of arguments
 function _M.start(opts)
   opts = opts or {}
-  numbers = numbers + 1
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute("mkdir -m 700 " .. quote(folder)) == 0)
   local server = setmetatable({ folder = folder, unix = folder .. "/socket", arguments = opts },
     Server)
-  if not opts.port then return server:start() end
-  return start_at_port(server, tonumber(folder:gsub("%W", ""):sub(-6), 36) + numbers)
+  if opts.port then server.port = ports.free() end
+  return server:start()
 end
 
 --- Closes the caches that were opened.
@@ -150,9 +143,9 @@ function _M.clean()
   end
 end
 
---- Waits, in a task or in plain code, until something is so: at most `seconds`.
+--- Waits, in a task or in plain code, until something is so: at most `seconds`, or a minute.
 function _M.eventually(condition, seconds)
-  local deadline = os.time() + (seconds or 5)
+  local deadline = os.time() + (seconds or 60)
   while not condition() do
     if os.time() > deadline then return false end
     perigee.sleep(0.005)

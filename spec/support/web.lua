@@ -11,7 +11,7 @@ local _M = {}
 local Client = {}
 Client.__index = Client
 
-local LIMIT_S = 20
+local LIMIT_S = 60
 
 local function until_true(what, fn)
   local ends = socket.gettime() + LIMIT_S
