@@ -26,7 +26,7 @@ local WRITER = [[
       end
     end
     assert(cache:save_to_backup())
-    file:write(round .. "\n") -- in one piece
+    assert(file:write(round .. "\n")) -- in one piece
     round = round + 1
   end
 ]]

@@ -275,9 +275,9 @@ describe("load_timeout", function()
   it("works on the real loop", tasks.real(function()
     local cache = perigee.new { load_timeout = 0.02 }
     local started = perigee.now()
-    local v, err = cache:get("k", function() perigee.sleep(1) end)
+    local v, err = cache:get("k", function() perigee.sleep(60) end)
     assert.are.same({ nil, "timeout" }, { v, err })
-    assert.is_true(perigee.now() - started < 0.5)
+    assert.is_true(perigee.now() - started < 30)
   end))
 end)
 

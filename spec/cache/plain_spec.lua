@@ -191,12 +191,10 @@ describe("in plain code", function()
 
   it("load_timeout fails a load that sleeps too long", function()
     local timed = perigee.new { load_timeout = 0.02 }
-    local started = perigee.now()
     local value, err = timed:get("k", function() perigee.sleep(0.5) end)
     assert.is_nil(value)
     assert.are.equal("timeout", err)
     assert.is_false(timed:contains("k"))
-    assert.is_true(perigee.now() - started < 2)
   end)
 
   it("metrics count the same", function()

@@ -44,6 +44,20 @@ local function connections(server)
   return count - 1
 end
 
+-- Has somebody else change a key, and waits until the client hears of it. On a busy machine a ping
+-- may go unanswered for a second: then a notice is lost with its connection, and that is told.
+local function hears(server, heard)
+  local opened
+  repeat
+    opened = heard.opened
+    server:cli("SET", "p:a", "1")
+    if not eventually(function() return #heard.notices > 0 or heard.opened > opened end) then
+      return false
+    end
+  until #heard.notices > 0
+  return true
+end
+
 local function inside(body)
   return function() perigee.run(body) end
 end
@@ -171,7 +185,7 @@ describe("the client", function()
     assert.same({ "for a reason" }, heard.lost)
     assert.same({ nil, "for a reason" }, { client:open() })
     client:give_up "again"
-    assert.is_true(eventually(function() return heard.opened == 2 end, 10))
+    assert.is_true(eventually(function() return heard.opened >= 2 end))
     assert.equal("x", ask(client, "ECHO", "x"))
     assert.same({ "for a reason" }, heard.lost)
   end))
@@ -210,7 +224,7 @@ describe("a password", function()
         return count == 1
       end))
       server:cli("-a", "old", "CONFIG", "SET", "requirepass", "new")
-      assert.is_true(eventually(function() return heard.opened == 1 end, 10))
+      assert.is_true(eventually(function() return heard.opened == 1 end))
       assert.equal("x", ask(client, "ECHO", "x"))
       assert.same({}, heard.lost)
       client:close()
@@ -239,7 +253,7 @@ describe("a server", function()
     perigee.sleep(0.5)
     assert.equal(0, heard.opened)
     server:start()
-    assert.is_true(eventually(function() return heard.opened == 1 end, 20))
+    assert.is_true(eventually(function() return heard.opened == 1 end))
     assert.equal("x", ask(client, "ECHO", "x"))
     assert.same({}, heard.lost)
   end))
@@ -255,9 +269,8 @@ describe("a server", function()
       assert.is_nil(ok)
       assert.is_string(why)
       server:start()
-      assert.is_true(eventually(function() return heard.opened == 2 end, 20))
-      assert.equal("x", ask(client, "ECHO", "x"))
-      assert.equal(1, #heard.lost)
+      assert.is_true(eventually(function() return ask(client, "ECHO", "x") == "x" end))
+      assert.equal(heard.opened - 1, #heard.lost, table.concat(heard.lost, "; "))
       client:close()
     end
   end))
@@ -298,12 +311,12 @@ describe("a server", function()
   it("that hangs costs each one timeout, and then nobody waits for it", inside(function()
     local server = redis.start()
     for _, coherence in ipairs { true, false } do
-      local client, heard = new(server, { coherence = coherence, timeout = 0.3 })
+      local client, heard = new(server, { coherence = coherence, timeout = 1 })
       assert(client:open())
       server:pause()
       local started = perigee.now()
       assert.equal(50, asked_in_vain(client, 50))
-      assert.is_true(perigee.now() - started < 5) -- not 50 timeouts
+      assert.is_true(perigee.now() - started < 30) -- not 50 timeouts
       assert.equal(1, #heard.lost)
       started = perigee.now()
       for _ = 1, 100 do
@@ -311,12 +324,12 @@ describe("a server", function()
         assert.is_nil(reply)
         assert.is_string(why)
       end
-      assert.is_true(perigee.now() - started < 15) -- nor 100
+      assert.is_true(perigee.now() - started < 60) -- nor 100
       perigee.sleep(1.5)
       assert.equal(1, heard.opened)
       server:resume()
-      assert.is_true(eventually(function() return heard.opened == 2 end, 30))
-      assert.equal("x", ask(client, "ECHO", "x"))
+      assert.is_true(eventually(function() return heard.opened >= 2 end))
+      assert.is_true(eventually(function() return ask(client, "ECHO", "x") == "x" end))
       client:close()
     end
   end))
@@ -327,10 +340,10 @@ describe("a server", function()
       local client, heard = new(server, { coherence = coherence })
       assert(client:open())
       server:pause()
-      assert.is_true(eventually(function() return #heard.lost == 1 end, 20))
+      assert.is_true(eventually(function() return #heard.lost == 1 end))
       assert.matches("ping", heard.lost[1])
       server:resume()
-      assert.is_true(eventually(function() return heard.opened == 2 end, 30))
+      assert.is_true(eventually(function() return heard.opened >= 2 end))
       client:close()
     end
   end))
@@ -429,7 +442,7 @@ describe("what is no Redis server", function()
     assert.equal("OK", ask(client, "SET", "k", "v"))
     assert.matches("Protocol error", select(2, ask(client, "ECHO", "x")))
     assert.equal(1, #heard.lost)
-    assert.is_true(eventually(function() return heard.opened == 2 end, 10))
+    assert.is_true(eventually(function() return heard.opened >= 2 end))
     assert.equal("OK", ask(client, "SET", "k", "v"))
   end))
 end)
@@ -530,7 +543,7 @@ describe("a notice", function()
     local client, heard = listening(server)
     assert(client:open())
     server:cli("EVAL", "for i = 1, 5000 do redis.call('SET', 'p:' .. i, 1) end", "0")
-    assert.is_true(eventually(function() return #heard.notices >= 5000 end, 20))
+    assert.is_true(eventually(function() return #heard.notices >= 5000 end))
     local seen = {}
     for _, key in ipairs(heard.notices) do seen[tonumber(key:match "%d+")] = true end
     assert.equal(5000, #seen)
@@ -553,10 +566,8 @@ describe("a notice", function()
     local client, heard = listening(server)
     assert(client:open())
     server:restart()
-    assert.is_true(eventually(function() return heard.opened == 2 end, 20))
-    server:cli("SET", "p:a", "1")
-    assert.is_true(eventually(function() return #heard.notices == 1 end, 20),
-      ("opened %d times, %d notices"):format(heard.opened, #heard.notices))
+    assert.is_true(eventually(function() return heard.opened >= 2 end))
+    assert.is_true(hears(server, heard))
   end))
 
   it("comes to none who did not want to hear", inside(function()
@@ -574,10 +585,9 @@ describe("a notice", function()
     local client, heard = listening(server)
     assert(client:open())
     server:cli("CLIENT", "KILL", "TYPE", "pubsub")
-    assert.is_true(eventually(function() return heard.opened == 2 end, 20))
-    assert.equal(1, #heard.lost)
-    server:cli("SET", "p:a", "1")
-    assert.is_true(eventually(function() return #heard.notices == 1 end))
+    assert.is_true(eventually(function() return heard.opened >= 2 end))
+    assert.is_true(#heard.lost >= 1)
+    assert.is_true(hears(server, heard))
   end))
 end)
 
@@ -652,7 +662,7 @@ describe("loops", function()
     end)
     server:resume()
     perigee.run(function()
-      assert.is_true(eventually(function() return ask(client, "ECHO", "x") == "x" end, 20))
+      assert.is_true(eventually(function() return ask(client, "ECHO", "x") == "x" end))
     end)
     server:pause()
     perigee.run(function()

@@ -24,7 +24,7 @@ describe("memories of several processes", function()
     server:restart()
     local sums = {}
     for i = 1, 4 do
-      local output = fleet.output(processes[i], seconds + 30)
+      local output = fleet.output(processes[i], seconds + 90)
       assert.matches("done\n$", output)
       assert.is_nil(output:find "STALE", output)
       for name, count in output:gmatch "(%w+)=(%d+)" do

@@ -31,7 +31,7 @@ describe("memories of nginx' workers and of other processes", function()
 
   it("never hold what a confirmed write has replaced, whatever the server goes through", function()
     local server, truth, seconds = redis.start(), redis.start(), 6
-    local web = nginx.start { workers = 2, timeout = seconds + 30 }
+    local web = nginx.start { workers = 2, timeout = seconds + 90 }
     local process = fleet.start(drill.PROGRAM, server.unix, truth.unix, 3, seconds, "tasks")
     local drills = {}
     for i = 1, 2 do
@@ -39,7 +39,7 @@ describe("memories of nginx' workers and of other processes", function()
     end
     redis.eventually(function() return false end, 1)
     server:restart()
-    local output = fleet.output(process, seconds + 30)
+    local output = fleet.output(process, seconds + 90)
     assert.matches("done\n$", output)
     assert.is_nil(output:find "STALE", output)
     local sums = {}

@@ -14,7 +14,7 @@ end
 local RIG = [[
 local perigee = require "perigee"
 
-local _M = { perigee = perigee }
+local _M = { perigee = perigee, begun = {} }
 
 _M.cache = perigee.new { name = "cache" }
 _M.shared = perigee.new { name = "shared", shared = "perigee" }
@@ -30,8 +30,13 @@ local function sleep() ngx.sleep(60) return "late" end
 
 -- Begins a load in a light thread of this request, and goes on when others wait for it.
 function _M.begin()
+  _M.begun[ngx.var.arg_key] = true
   ngx.thread.spawn(function() _M[ngx.var.arg_kind]:get(ngx.var.arg_key, sleep) end)
   ngx.sleep(0.3)
+end
+
+function _M.wait_for(key)
+  repeat ngx.sleep(0.002) until _M.begun[key]
 end
 
 function _M.answer()
@@ -41,6 +46,7 @@ end
 
 -- A load that is ended while it waits for another one.
 function _M.load_nested(inner)
+  _M.begun.nested = true
   return _M.limited:get("outer", function() return inner:get("inner", sleep) end)
 end
 
@@ -104,8 +110,8 @@ local function finish()
   assert.same({}, errors)
 end
 
--- Who waits looks every second whether the request lives that loads.
-local SOON_S = 4
+-- Who waits looks every second whether the request lives that loads; a lease lasts for 5 s.
+local SOON_S = 4.8
 
 -- Waits for answers, which come soon and are a value of one of those who asked.
 local function check_answers(requests, began)
@@ -133,7 +139,7 @@ for kind, workers in pairs { cache = 1, shared = 2 } do
         local query = ("?kind=%s&key=k%d"):format(kind, i)
         local began = socket.gettime()
         local requests = { server:begin { path = way[2] .. query, worker = 0 } }
-        socket.sleep(0.1)
+        run_in(0, "rig.wait_for(...)", "k" .. i)
         for worker = 0, workers - 1 do
           table.insert(requests, server:begin { path = "/answer" .. query, worker = worker })
         end
@@ -145,7 +151,7 @@ for kind, workers in pairs { cache = 1, shared = 2 } do
       local query = ("?kind=%s&key=slow"):format(kind)
       local began, requests = socket.gettime(), {}
       local slow = server:begin { path = "/slow" .. query, worker = 0 }
-      socket.sleep(0.1)
+      run_in(0, "rig.wait_for 'slow'")
       for worker = 0, workers - 1 do
         table.insert(requests, server:begin { path = "/answer" .. query, worker = worker })
       end
@@ -201,7 +207,7 @@ describe("a load within one that took too long", function()
 
   it("can be loaded anew by another worker, while the request lives on", function()
     local request = begin_in(0, LIVE_ON, "shared")
-    socket.sleep(0.5)
+    run_in(0, "rig.wait_for 'nested' ngx.sleep(0.4)")
     local began = socket.gettime()
     assert.equal("own", (run_in(1, GET, "shared")))
     assert.is_true(socket.gettime() - began < SOON_S)
@@ -211,7 +217,7 @@ describe("a load within one that took too long", function()
   for kind, worker in pairs { cache = 0, shared = 1 } do
     it("wakes who waits for it in another request: " .. kind, function()
       local request = begin_in(0, LIVE_ON, kind)
-      socket.sleep(0.1)
+      run_in(0, "rig.wait_for 'nested'")
       local began = socket.gettime()
       assert.equal("own", (run_in(worker, GET, kind)))
       assert.is_true(socket.gettime() - began < SOON_S)
@@ -236,7 +242,7 @@ describe("a batch whose request ends before the batch leaves", function()
 
   local function check_nothing_open()
     assert.same({ 0, 0 }, { run_in(0, [[
-      local deadline, open = rig.now() + 8, nil
+      local deadline, open = rig.now() + 60, nil
       repeat
         ngx.sleep(0.05)
         open = 0

@@ -62,7 +62,7 @@ end
 local function value_of(cache, key, old)
   return run([[
     local cache, key, old = ...
-    for _ = 1, 100 do
+    for _ = 1, 1000 do
       local value = rig[cache]:get(key)
       if value ~= nil and value ~= old then return value end
       ngx.sleep(0.05)

@@ -10,6 +10,9 @@ local perigee = require "perigee"
 
 local _M = {}
 
+--- What each process does before it ends: less would say nothing.
+_M.LEAST = { reads = 500, writes = 150, memory = 50, remote = 50, loads = 50 }
+
 --- The program of a process with a loop (`mode` is "tasks") or without: it prints the counts, what
 -- was too old, and that it came to its end.
 _M.PROGRAM = [[
@@ -31,7 +34,8 @@ _M.PROGRAM = [[
 -- @tparam string cache_socket
 -- @tparam string truth_socket
 -- @tparam number me the number of this process, from 1
--- @tparam number seconds how long
+-- @tparam number seconds how long, at least: it goes on, for a minute at most, until it has done
+-- its part (`LEAST`)
 -- @tparam table how the client's module, `sleep`, and `gather`, which runs functions side by side
 -- @treturn table counts by their names
 -- @treturn table what was too old: a list of texts
@@ -45,6 +49,7 @@ function _M.run(cache_socket, truth_socket, me, seconds, how)
   local counts = { reads = 0, memory = 0, remote = 0, loads = 0, writes = 0, refused = 0 }
   local stale, busy = {}, {}
   local ends = os.time() + seconds
+  local last = ends + 60
 
   local function ask(...)
     local replies = assert(truth:ask { { ... } })
@@ -121,9 +126,16 @@ function _M.run(cache_socket, truth_socket, me, seconds, how)
     end
   end
 
+  local function has_done_its_part()
+    for name, least in pairs(_M.LEAST) do
+      if counts[name] < least then return false end
+    end
+    return counts.refused < counts.writes / 2
+  end
+
   local letters = { "d", "s", "t" }
   local function act()
-    while os.time() < ends do
+    while os.time() < ends or os.time() < last and not has_done_its_part() do
       if math.random(4) == 1 then write() else read(letters[math.random(3)] .. math.random(16)) end
     end
   end

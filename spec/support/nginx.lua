@@ -339,6 +339,13 @@ function Server:reload()
   self:wait_for_workers(before)
 end
 
+--- Waits until these processes have ended.
+function Server.wait_for_end(_, pids)
+  for _, pid in ipairs(pids) do
+    wait_until("the end of a worker", 60, function() return not processes.is_running(pid) end)
+  end
+end
+
 --- Ends a worker without warning, and waits until another is in its place.
 function Server:kill_worker(pid)
   self.killed[pid] = true

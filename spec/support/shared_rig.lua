@@ -35,7 +35,7 @@ end
 -- Does what it is told by others, as long as this request lives.
 function _M.serve()
   local answers = ngx.shared.answers
-  for _ = 1, 4000 do
+  for _ = 1, 30000 do
     local todo = answers:lpop("todo")
     if todo == "end" then return "ended" end
     if todo then
@@ -49,7 +49,7 @@ end
 function _M.tell(todo)
   local answers = ngx.shared.answers
   answers:rpush("todo", todo)
-  for _ = 1, 2000 do
+  for _ = 1, 15000 do
     local answer = answers:lpop("done")
     if answer then return answer end
     ngx.sleep(0.002)

@@ -33,6 +33,14 @@ function _M.run_in(worker, chunk, ...) return server:lua_in(worker, _M.within(ch
 --- Begins to.
 function _M.begin_in(worker, chunk, ...) return server:begin_lua(worker, _M.within(chunk), ...) end
 
+--- The same, of a chunk that loads by the rig's loader, and waits until it does.
+function _M.begin_loading(worker, chunk, ...)
+  local before = _M.run_in(worker, "return rig.counts:get 'loads' or 0")
+  local request = _M.begin_in(worker, chunk, ...)
+  _M.run_in(worker, "repeat ngx.sleep(0.002) until (rig.counts:get 'loads' or 0) > ...", before)
+  return request
+end
+
 --- A chunk that gets the key it is given.
 _M.GET = "return rig.cache:get(..., rig.loader(0, 'loaded'))"
 
