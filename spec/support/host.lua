@@ -10,7 +10,7 @@ function _M.path()
   return build and build .. "/bin/perigee" or "perigee"
 end
 
--- The leak checker looks at threads from outside, and crashes now and then on one that is ending.
+-- The leak checker looks at a process from outside when it ends, and crashes now and then.
 local CHECKER_CRASHED = "LeakSanitizer has encountered a fatal error"
 
 --- Runs it with arguments; `stdin` is what it reads.
