@@ -8,7 +8,7 @@ local files = require "spec.support.files"
 local read, run = files.read, files.run
 
 local function run_example(program, example, arguments)
-  return run(("timeout 60 %s examples/%s %s"):format(program, example, arguments or ""))
+  return run(("timeout 200 %s examples/%s %s"):format(program, example, arguments or ""))
 end
 
 -- The cells of the demo's tables, by the title of their row (of two, the first); numbers without

@@ -62,7 +62,7 @@ describe("four processes in all kinds of trouble", function()
         lives = lives + 1
       end
     end
-    for i = 1, PROCESSES do outputs[#outputs + 1] = fleet.output(processes[i], 60) end
+    for i = 1, PROCESSES do outputs[#outputs + 1] = fleet.output(processes[i], 120) end
   end
 
   setup(function()

@@ -110,7 +110,7 @@ describe("inside nginx, a scene", function()
 
   local function left_soon()
     local left
-    for _ = 1, 100 do
+    for _ = 1, 1000 do
       left = server:lua(LEFT)
       if left == "" then return "" end
       server:lua "ngx.sleep(0.05)"
@@ -119,7 +119,7 @@ describe("inside nginx, a scene", function()
   end
 
   it("is the only one in its worker", function()
-    local first = server:begin { path = "/scene?name=herd" }
+    local first = server:begin { path = "/scene?name=expiry" }
     server:lua "ngx.sleep(0.05)"
     assert.equal('{"err":"busy"}', (server:get "/scene?name=race"))
     reports.check(cjson.decode((first:finish())))

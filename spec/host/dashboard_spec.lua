@@ -12,7 +12,7 @@ local function beside(arguments, commands)
   local out = os.tmpname()
   local result = host.shell(([[
     $PERIGEE %s >%s 2>&1 & p=$!
-    i=0; while ! grep -q token= %s && [ $i -lt 500 ]; do sleep 0.01; i=$((i + 1)); done
+    i=0; while ! grep -q token= %s && [ $i -lt 6000 ]; do sleep 0.01; i=$((i + 1)); done
     URL=$(grep -o 'http://[^ ]*token=[0-9a-f]*' %s)
     %s
     kill -INT $p; wait $p; code=$?; cat %s; exit $code

@@ -45,9 +45,15 @@ p.sleep(0.05) print "waited"
 
   it("lets tasks go on while nobody types", function()
     local result = host.shell([[
-      { echo 'p = require "perigee"'
+      out=$(mktemp)
+      { echo 'io.stdout:setvbuf "no"'
+        echo 'p = require "perigee"'
         echo 'p.spawn(function() for i = 1, 3 do p.sleep(0.01) print("tick") end end)'
-        sleep 0.2; echo 'print "typed"'; } | $PERIGEE -i
+        i=0; while [ $(grep -c tick $out) -lt 3 ] && [ $i -lt 6000 ]; do
+          sleep 0.01; i=$((i + 1))
+        done
+        echo 'print "typed"'; } | $PERIGEE -i >$out
+      cat $out; rm $out
     ]])
     assert.matches("tick\ntick\ntick\n.*typed", result.stdout)
   end)

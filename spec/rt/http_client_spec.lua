@@ -41,7 +41,7 @@ end
 -- Takes the connection that the client makes.
 local function accept()
   local connection
-  for _ = 1, 400 do
+  for _ = 1, 12000 do
     turn()
     connection = listener:accept()
     if connection then break end
@@ -54,7 +54,7 @@ end
 -- Reads a request, up to its blank line.
 local function request(connection)
   local text = ""
-  for _ = 1, 400 do
+  for _ = 1, 12000 do
     turn()
     local _, _, part = connection:receive "*a"
     text = text .. (part or "")
@@ -64,7 +64,7 @@ local function request(connection)
 end
 
 local function turn_until(condition)
-  for _ = 1, 400 do
+  for _ = 1, 12000 do
     if condition() then return end
     turn()
   end
@@ -253,7 +253,7 @@ describe("http_client", function()
     C.perigee_loop_free(loop)
     loop = nil
     for _, connection in ipairs(connections) do connection:close() end
-    for _ = 1, 200 do -- the thread that looks a name up ends when it pleases
+    for _ = 1, 6000 do -- the thread that looks a name up ends when it pleases
       if descriptors() < before then break end
       socket.sleep(0.01)
     end
@@ -292,7 +292,7 @@ describe("http_client", function()
       else
         local text = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
         local connection
-        for _ = 1, 100 do
+        for _ = 1, 12000 do
           turn()
           connection = connection or listener:accept()
           if connection then connection:send(text) end

@@ -29,7 +29,7 @@ end
 -- Polls until a request can be taken; nil: there is none.
 local function take(loop, server, polls)
   local request = ffi.new "perigee_http_request"
-  for _ = 1, polls or 200 do
+  for _ = 1, polls or 12000 do
     C.perigee_loop_poll(loop, 0.005)
     if C.perigee_http_take(server, request) == 1 then return request end
   end
@@ -37,7 +37,7 @@ end
 
 local function receive(loop, client)
   local bytes = ""
-  for _ = 1, 200 do
+  for _ = 1, 12000 do
     C.perigee_loop_poll(loop, 0.005)
     local more, why, part = client:receive(65536)
     bytes = bytes .. (more or part)

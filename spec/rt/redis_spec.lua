@@ -94,7 +94,7 @@ end
 
 -- Turns the loop until something is so.
 function Connection:turn_until(condition)
-  for _ = 1, 1000 do
+  for _ = 1, 6000 do
     if condition() then return self end
     C.perigee_loop_poll(loop, 0.01)
     self:verify()
@@ -456,7 +456,7 @@ describe("a request", function()
 
   it("leaves and comes back without a loop that turns, by flush", function()
     local number = connection:send(0, "ECHO", "flushed")
-    for _ = 1, 1000 do
+    for _ = 1, 12000 do
       connection:call "flush"
       if connection:check(number) == ANSWERED then break end
       ffi.C.usleep(5000)

@@ -82,7 +82,7 @@ function _M.run_lua(code, redis_port)
   os.remove(folder)
   assert(os.execute("mkdir -m 700 " .. folder) == 0)
   files.write(folder .. "/block.lua", code)
-  local output, status = run(("cd %s && DOCS_REDIS_PORT=%s PERIGEE_RUNTIME=%s timeout -k 1 60 "
+  local output, status = run(("cd %s && DOCS_REDIS_PORT=%s PERIGEE_RUNTIME=%s timeout -k 1 200 "
     .. "luajit -e %s 2>err"):format(folder, redis_port or 0, only_sleeps(code) and "virtual" or "",
       "'require(\"spec.support.doc_fixtures\").run \"block.lua\"'"))
   local said = files.read(folder .. "/err")
