@@ -68,7 +68,7 @@ describe("a lease", function()
     for i = 1, 8 do
       processes[i] = fleet.start(PROGRAM, server.unix, key, lease, hang or "", how or "one")
     end
-    assert.is_true(eventually(function() return server:cli("get", "ready:" .. key) == "8" end, 20))
+    assert.is_true(eventually(function() return server:cli("get", "ready:" .. key) == "8" end))
     server:cli("set", "go:" .. key, "1")
     return processes
   end
@@ -78,7 +78,7 @@ describe("a lease", function()
       for round = 1, 3 do
         local key = how .. round
         for _, process in ipairs(eight(key, 10, "", how)) do
-          assert.matches("^value 1\tnil\t", fleet.output(process, 20))
+          assert.matches("^value 1\tnil\t", fleet.output(process, 120))
         end
         assert.equal("1", server:cli("get", "loads:" .. key))
       end
@@ -86,7 +86,7 @@ describe("a lease", function()
   end
 
   it("passes to exactly one of the others when its holder is killed", function()
-    local processes = eight("k", 1, "hang")
+    local processes = eight("k", 3, "hang")
     assert.is_true(eventually(function() return server:cli("get", "leader:k") ~= "" end))
     local leader = tonumber(server:cli("get", "leader:k"))
     local others = 0
@@ -94,7 +94,7 @@ describe("a lease", function()
       if process.pid == leader then
         fleet.kill(process)
       else
-        assert.matches("^value 2\tnil\t", fleet.output(process, 20))
+        assert.matches("^value 2\tnil\t", fleet.output(process, 120))
         others = others + 1
       end
     end
@@ -128,7 +128,7 @@ describe("a lease", function()
     local other = peer.start("task"):open({ name = "c", single_load = 5 }, server:opts())
     local loading = perigee.spawn(function()
       return cache:get("k", function()
-        perigee.sleep(0.5)
+        perigee.sleep(3)
         return "late"
       end)
     end)
