@@ -374,7 +374,7 @@ describe("perigee.http.request", function()
         ticks = ticks + 1
       end
     end)
-    assert.equal("1", get("/bit?n=1").body)
+    assert.equal("late\n", get("/slow").body)
     assert.is_true(ticks >= 3)
     ticker:cancel()
     assert.same({ nil, "timeout" }, { get("/slow", { timeout = 0.05 }) })

@@ -301,11 +301,12 @@ describe("a streamed body", function()
     end, function(server)
       local client = web.connect(server.port)
       client:send(web.request("GET", "/"))
-      perigee.sleep(0.2)
+      local before
+      repeat
+        before = written
+        perigee.sleep(0.2)
+      until written == before and before > 0
       assert.is_false(is_over)
-      local before = written
-      perigee.sleep(0.1)
-      assert.equal(before, written)
       assert.is_true(written < 2e7)
       local total = 0
       while total < 4e7 do
@@ -352,15 +353,16 @@ end)
 
 describe("a client that leaves", function()
   it("cancels its task", function()
-    local ended
+    local begun, ended
     local lines = logged(serve(function(request)
       if request.path == "/fine" then return "fine" end
+      begun = true
       local ok, err = pcall(perigee.sleep, 60)
       ended = { ok, err }
       error(err, 0)
     end, function(server)
       local client = web.connect(server.port):send(web.request("GET", "/"))
-      perigee.sleep(0.05)
+      eventually("its task to begin", function() return begun end)
       assert.is_nil(ended)
       client:close()
       eventually("its task to end", function() return ended end)
@@ -371,14 +373,15 @@ describe("a client that leaves", function()
   end)
 
   it("is noticed though its next request waits already", function()
-    local ended
+    local begun, ended
     serve(function()
+      begun = true
       ended = { pcall(perigee.sleep, 60) }
       return "x"
     end, function(server)
       local client = web.connect(server.port)
       client:send(web.request("GET", "/") .. web.request("GET", "/"))
-      perigee.sleep(0.05)
+      eventually("its task to begin", function() return begun end)
       client:close()
       eventually("its task to end", function() return ended end)
     end)()
@@ -420,19 +423,22 @@ describe("a client that leaves", function()
   end)
 
   it("is no error of who stops because of it, as assert(write(chunk)) does", function()
-    local written = 0
+    local written, begun, tried = 0, false, false
     local lines = logged(serve(function()
       return { body = function(write)
-        perigee.shield(perigee.sleep, 0.2)
+        begun = true
+        perigee.shield(perigee.sleep, 0.5)
         local ok, why = write "x"
+        tried = true
         if not ok then error(why) end
         written = written + 1
       end }
     end, function(server)
       local client = web.connect(server.port):send(web.request("GET", "/"))
-      perigee.sleep(0.05)
+      eventually("the stream to begin", function() return begun end)
       client:close()
-      perigee.sleep(0.3)
+      eventually("what is written in vain", function() return tried end)
+      perigee.sleep(0)
     end))
     assert.equal(0, written)
     assert.same({}, lines)
@@ -459,14 +465,15 @@ end)
 describe("stopping", function()
   it("does not wait for ever for who is not to be cancelled, and who may answer HEAD too late",
     function()
-      local returned = false
+      local begun, returned = false, false
       serve(function()
+        begun = true
         perigee.shield(perigee.sleep, 0.8)
         returned = true
         return { body = function(write) write "x" end }
       end, function(server)
         local client = web.connect(server.port):send(web.request("HEAD", "/"))
-        perigee.sleep(0.05)
+        eventually("the handler to begin", function() return begun end)
         server:stop(0)
         assert.is_false(returned)
         eventually("the handler to return", function() return returned end)
@@ -519,7 +526,7 @@ describe("stopping", function()
   end)
 
   it("may be asked for by a handler, and ends a stream", function()
-    local server
+    local server, begun
     perigee.run(function()
       server = assert(perigee.http.listen { port = 0, handler = function(request)
         if request.path == "/stop" then
@@ -527,11 +534,12 @@ describe("stopping", function()
           return "stopping"
         end
         return { body = function(write)
+          begun = true
           while write "x" do perigee.sleep(0.01) end
         end }
       end })
       local stream = perigee.spawn(function() return get(server.port, "/") end)
-      perigee.sleep(0.03)
+      eventually("the stream to begin", function() return begun end)
       assert.equal("stopping", get(server.port, "/stop").body)
       server:wait()
       assert.is_false(stream:wait().is_whole)
@@ -539,15 +547,16 @@ describe("stopping", function()
   end)
 
   it("comes with the end of the run in which the server was made", function()
-    local server, ended
+    local server, begun, ended
     perigee.run(function()
       perigee.run(function()
         server = assert(perigee.http.listen { port = 0, handler = function()
+          begun = true
           ended = { pcall(perigee.sleep, 60) }
           error(ended[2], 0)
         end })
         web.connect(server.port):send(web.request("GET", "/"))
-        perigee.sleep(0.03)
+        eventually("its task to begin", function() return begun end)
       end)
       assert.same({ false, "cancelled" }, ended)
       assert.is_nil(server.c)
