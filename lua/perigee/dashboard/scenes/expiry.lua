@@ -7,7 +7,7 @@ local words = require "perigee.dashboard.words"
 
 local READ_S, QUERY_S = 0.02, 0.06
 local TTL_S, REVALIDATE_S, IF_ERROR_S = 0.2, 0.1, 2
-local PATIENCE_S = 0.8 -- for each part
+local PATIENCE_S = 3 -- for each part
 
 local _M = {
   name = "expiry",

@@ -12,7 +12,7 @@ local ROWS = { "row 1", "row 2", "row 3", "row 4", "row 5" }
 local QUERY_S, READ_S = 0.01, 0.02
 local TIMEOUT_S = 0.1             -- of the second level
 local OUTAGE_S, CHANGE_S = 0.6, 0.2
-local PATIENCE_S = 1.6            -- until it is used again
+local PATIENCE_S = 5              -- until it is used again
 local CHANGED = ROWS[1]           -- the row that changes
 
 local _M = {
@@ -131,7 +131,7 @@ end
 local function fill(stage, play)
   local counts = new_counts()
   for _, row in ipairs(ROWS) do read(stage, play, row, counts) end
-  stage:wait_until(1, function() return play.cache:get_metrics().remote_writes >= #ROWS end)
+  stage:wait_until(3, function() return play.cache:get_metrics().remote_writes >= #ROWS end)
   for _, row in ipairs(ROWS) do read(stage, play, row, counts) end
   return counts
 end
