@@ -106,7 +106,7 @@ local function check_command(command)
   if words[1] == "./dev" then check_dev(words) end
   check_paths(words)
   if is_cheap(words) then
-    local output, status = run("timeout 60 " .. command)
+    local output, status = run("timeout 200 " .. command)
     assert.equal(0, status, output)
   end
 end
@@ -150,7 +150,7 @@ function check.nginx(block)
   os.remove(folder)
   run("mkdir -m 700 " .. folder)
   files.write(folder .. "/nginx.conf", MAIN:format(code))
-  local output, status = run(("timeout 20 nginx -t -p %s/ -c nginx.conf"):format(folder))
+  local output, status = run(("timeout 200 nginx -t -p %s/ -c nginx.conf"):format(folder))
   run("rm -rf " .. folder)
   assert.equal(0, status, output)
 end

@@ -164,12 +164,12 @@ describe("a remote cache", function()
   it("is not asked for a key whose write it has missed", tasks.real(function()
     local server = redis.start()
     logged(function()
-      local cache = server:cache({ maxsize = 1 }, { timeout = 0.1 })
+      local cache = server:cache({ maxsize = 1 }, { timeout = 0.5 })
       cache:set("k", "old")
       assert.is_true(cache.remote.writes:flush())
-      server:cli("client", "pause", "400", "write") -- reading goes on
+      server:cli("client", "pause", "2000", "write") -- reading goes on
       cache:set("k", "new")
-      perigee.sleep(0.2)
+      perigee.sleep(1)
       cache:set("other", 1) -- memory has room for one
       assert.are_not.equal("old", (cache:get("k", function() return "loaded" end)))
     end)

@@ -16,9 +16,9 @@ local socket, key, lease, hang, how = unpack(arg)
 local perigee = require "perigee"
 local redis_ev = require "perigee.client.redis_ev"
 perigee.run(function()
-  local other = redis_ev.new({ unix = socket, connect_timeout = 5, timeout = 5 }, "nothing")
+  local other = redis_ev.new({ unix = socket, connect_timeout = 60, timeout = 60 }, "nothing")
   local cache = perigee.new { name = "c", single_load = tonumber(lease),
-    remote_cache = perigee.redis { unix = socket, timeout = 2 } }
+    remote_cache = perigee.redis { unix = socket, timeout = 30, connect_timeout = 30 } }
   local function ask(...) return assert(other:ask { { ... } })[1] end
   ask("INCR", "ready:" .. key)
   while ask("GET", "go:" .. key) ~= "1" do perigee.sleep(0.001) end

@@ -19,12 +19,19 @@ local function time(fn)
   return C.perigee_loop_now() - before
 end
 
+-- The least of some times: the machine may have been busy with something else.
+local function least_time(fn)
+  local least = math.huge
+  for _ = 1, 10 do least = math.min(least, time(fn)) end
+  return least
+end
+
 describe("the loop", function()
   it("waits as long as it is asked to", function()
     local loop = new()
-    assert.is_true(time(function() C.perigee_loop_poll(loop, 0) end) < 0.01)
-    assert.is_true(time(function() C.perigee_loop_poll(loop, -1) end) < 0.01)
-    local passed = time(function() C.perigee_loop_poll(loop, 0.03) end)
+    assert.is_true(least_time(function() C.perigee_loop_poll(loop, 0) end) < 0.01)
+    assert.is_true(least_time(function() C.perigee_loop_poll(loop, -1) end) < 0.01)
+    local passed = least_time(function() C.perigee_loop_poll(loop, 0.03) end)
     assert.is_true(passed >= 0.029 and passed < 0.5)
   end)
 
@@ -39,7 +46,7 @@ describe("the loop", function()
   it("returns at once from a wait that nothing could end", function()
     local loop = new()
     assert.equal(0, C.perigee_loop_pending(loop))
-    assert.is_true(time(function() C.perigee_loop_poll(loop, math.huge) end) < 0.1)
+    assert.is_true(least_time(function() C.perigee_loop_poll(loop, math.huge) end) < 0.1)
   end)
 
   it("lives beside others of its kind, and answers NULL when memory is out", function()

@@ -34,7 +34,7 @@ describe("the port inside nginx", function()
 
   contract(function(title)
     it(title, function()
-      local server = nginx.start { timeout = 5 }
+      local server = nginx.start()
       assert.is_true(server:lua(RUN_TEST, title))
       assert.same({}, server:errors())
     end)

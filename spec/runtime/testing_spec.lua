@@ -33,7 +33,7 @@ describe("testing.run", function()
       perigee.sleep(365 * 86400)
       assert.is_true(math.abs(perigee.now() - start - 365 * 86400) < 0.001)
     end)
-    assert.is_true(C.perigee_loop_now() - before < 1)
+    assert.is_true(C.perigee_loop_now() - before < 60)
   end)
 
   it("wakes sleepers in the order of their deadlines", function()

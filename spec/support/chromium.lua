@@ -9,7 +9,7 @@ local Browser = {}
 Browser.__index = Browser
 
 local PROGRAM = "/usr/bin/chromium" -- of Debian
-local LIMIT_S = 200 -- then it is ended, and whoever reads from it gets no more
+local LIMIT_S = 500 -- then it is ended, and whoever reads from it gets no more
 
 local FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run "
   .. "--disable-extensions --disable-background-networking --disable-component-update "

@@ -41,7 +41,7 @@ _M.PROGRAM = [[
 -- @treturn table what was too old: a list of texts
 function _M.run(cache_socket, truth_socket, me, seconds, how)
   math.randomseed(me * 7919 + 20261121)
-  local truth = require(how.client).new({ unix = truth_socket, connect_timeout = 5, timeout = 5 },
+  local truth = require(how.client).new({ unix = truth_socket, connect_timeout = 60, timeout = 60 },
     "nothing")
   local cache = perigee.new { name = "drill", maxsize = 60,
     remote_cache = perigee.redis { unix = cache_socket } }

@@ -43,7 +43,7 @@ typedef struct { uint16_t family; uint8_t port[2], host[4], rest[8]; } inet_addr
 ]]
 local C, NOSIGNAL = ffi.C, 0x4000
 local folder, how = arg[1], arg[2]
-C.alarm(120) -- whatever becomes of the spec
+C.alarm(600) -- whatever becomes of the spec
 
 local Connection = {}
 Connection.__index = Connection

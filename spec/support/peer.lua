@@ -21,7 +21,7 @@ local buffer, ffi = require "string.buffer", require "ffi"
 perigee = require "perigee"
 local folder, mode = arg[1], arg[2]
 ffi.cdef "int usleep(unsigned microseconds);"
-local number, ends = 1, os.time() + 300 -- whoever started us may have died
+local number, ends = 1, os.time() + 600 -- whoever started us may have died
 
 function open(opts, redis_opts)
   if cache and not cache.closed then cache:close() end
