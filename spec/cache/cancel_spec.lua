@@ -162,7 +162,7 @@ describe("cancelling", function()
     runs([[
       perigee.run(function()
         local task = perigee.spawn(function()
-          local ok, err = pcall(cache.get, cache, "k", slow(0.02, "v"))
+          local ok, err = pcall(cache.get, cache, "k", slow(1, "v"))
           print(ok, err)
           print(pcall(cache.get, cache, "k", slow(0.02, "v")))
           print(perigee.shield(function() return (cache:get("k", slow(0.02, "v"))) end))
@@ -170,7 +170,7 @@ describe("cancelling", function()
         end)
         perigee.sleep(0.001)
         task:cancel()
-        perigee.sleep(0.1)
+        pcall(task.wait, task)
       end)
     ]], "false\tcancelled\nfalse\tcancelled\nv\nmemory\tv")
   end)
@@ -214,7 +214,7 @@ describe("cancelling", function()
           if i % 100 == 0 then cache:clear() end
           if i % 7 == 0 then perigee.sleep(0.0005) end
         end
-        perigee.sleep(0.1)
+        for i = 1, 2000 do pcall(tasks[i].wait, tasks[i]) end
         print("ended", ended)
       end)
     ]], "ended\t2000")

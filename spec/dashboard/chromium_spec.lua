@@ -46,7 +46,7 @@ describe("the dashboard in a browser", function()
     os.execute(("%s/bin/perigee --dashboard=%d %s/script.lua >%s/out 2>&1 & echo $! >%s/pid")
       :format(assert(os.getenv "PERIGEE_BUILD"), ports.free(), folder, folder, folder))
     pid = tonumber(files.read(folder .. "/pid"))
-    for _ = 1, 1000 do
+    for _ = 1, 6000 do
       url = files.read(folder .. "/out"):match "http://%S+"
       if url then break end
       processes.pause(10)
