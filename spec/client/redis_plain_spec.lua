@@ -24,7 +24,7 @@ end
 
 -- Calls `step` again and again, with pauses in which no loop turns.
 local function blocking_until(step, seconds)
-  for _ = 1, seconds * 50 do
+  for _ = 1, seconds * 600 do
     if step() then return true end
     ffi.C.usleep(20000)
   end
