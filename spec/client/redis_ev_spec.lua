@@ -7,6 +7,7 @@ local perigee = require "perigee"
 local redis = require "spec.support.redis"
 local redis_ev = require "perigee.client.redis_ev"
 local testing = require "perigee.testing"
+local C = require("perigee.lib").rt
 
 local NULL = redis_ev.NULL
 local eventually = redis.eventually
@@ -345,6 +346,31 @@ describe("a server", function()
       server:resume()
       assert.is_true(eventually(function() return heard.opened >= 2 end))
       client:close()
+    end
+  end))
+
+  it("is not blamed for a machine that stands still", inside(function()
+    local server = redis.start()
+    local client, heard = listening(server)
+    assert(client:open())
+    local function is_answered(connection, number)
+      return C.perigee_redis_check(connection, number) == C.PERIGEE_REQUEST_ANSWERED
+    end
+    for _ = 1, 2 do
+      assert.is_true(eventually(function()
+        local pings = client.pings
+        return pings and is_answered(client.data, pings.data)
+          and is_answered(client.ears, pings.ears)
+      end))
+      server:pause()
+      local before = client.pings
+      assert.is_true(eventually(function() return client.pings ~= before end))
+      perigee.sleep(0.01) -- it leaves
+      ffi.C.usleep(1200000)
+      server:resume()
+      perigee.sleep(0)
+      assert.same({}, heard.lost)
+      assert.equal("x", ask(client, "ECHO", "x"))
     end
   end))
 

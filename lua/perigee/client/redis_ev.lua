@@ -41,7 +41,7 @@ local _M = { NULL = wire.NULL, gathers = true, deaf = false }
 local mt = { __index = _M, __name = "perigee.client.redis_ev" }
 
 local TEXT, LIST = C.PERIGEE_REPLY_TEXT, C.PERIGEE_REPLY_LIST
-local PING_S = 1
+local PING_S, DOUBT_S = 1, 0.5
 
 local clients = setmetatable({}, { __mode = "k" })
 
@@ -57,7 +57,7 @@ function _M.new(opts, watches)
     loop = false,               -- whose they are
     connecting = false,         -- the latch of who connects
     failures = 0, retry_at = 0,
-    ping_at = 0, pings = false,
+    ping_at = 0, pings = false, doubted = false,
     ahead_ms = 0, looking = false,
     id = nil,                   -- what the server calls `data`, or called it
     on_notice = function() end, on_lost = function() end, on_open = function() end,
@@ -76,7 +76,8 @@ function _M.process() return 0 end
 local function go_down(self, why)
   local was_open = self.state == "open"
   local data, ears = self.data, self.ears
-  self.state, self.err, self.data, self.ears, self.pings = "down", why, false, false, false
+  self.state, self.err, self.data, self.ears = "down", why, false, false
+  self.pings, self.doubted = false, false
   self.failures = self.failures + 1
   self.retry_at = context.port.now() + times.pause_s(self.failures)
   hello.close(data, why)
@@ -265,15 +266,19 @@ local function is_unheard(connection, number)
     and C.perigee_redis_silence(connection) >= PING_S / 2
 end
 
--- Pings both connections once a second; the last pings must have been answered.
+-- Pings both connections once a second; the last pings must have been answered. If they were not,
+-- one more look decides, a moment later: the whole machine may have stood still, and the server
+-- needs a turn, as we did.
 local function ping(self, now)
   if now < self.ping_at then return true end
   local pings = self.pings
-  self.ping_at = now + PING_S
   if pings and (is_unheard(self.data, pings.data)
     or self.ears and is_unheard(self.ears, pings.ears)) then
-    return false
+    if self.doubted then return false end
+    self.doubted, self.ping_at = true, now + DOUBT_S
+    return true
   end
+  self.doubted, self.ping_at = false, now + PING_S
   if pings then
     local time = C.perigee_redis_reply(self.data, pings.data)
     if time ~= nil then self.ahead_ms = times.ahead_ms(wire.to_lua(time)) or self.ahead_ms end
