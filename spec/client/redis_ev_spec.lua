@@ -335,6 +335,22 @@ describe("a server", function()
     end
   end))
 
+  it("that begins anew is not told to end who has the number now that we had", inside(function()
+    local server = redis.start()
+    for _ = 1, 60 do server:cli "PING" end
+    local client, heard = listening(server)
+    assert(client:open())
+    local old = client.id
+    server:restart()
+    local id
+    repeat id = tonumber(server:cli("CLIENT", "ID")) until id >= old - 1
+    assert.equal(old - 1, id) -- the next one is that of our ears
+    assert.is_true(eventually(function() return heard.opened == 2 end))
+    perigee.sleep(0.2)
+    assert.equal("x", ask(client, "ECHO", "x"))
+    assert.same({ 2, 1 }, { heard.opened, #heard.lost })
+  end))
+
   it("that hangs is noticed when nobody asks, too", inside(function()
     local server = redis.start()
     for _, coherence in ipairs { true, false } do

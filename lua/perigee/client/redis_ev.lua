@@ -72,10 +72,20 @@ function _M.process() return 0 end
 
 -- Opening and going down -----------------------------------------------------------------------
 
+-- Why a connection fails that the server has no more.
+local GONE = { ["the server closed the connection"] = true, ["Connection reset by peer"] = true }
+
+local function is_gone(connection)
+  return C.perigee_redis_state(connection) == C.PERIGEE_REDIS_FAILED
+    and GONE[wire.failure_of(connection)]
+end
+
 -- Gives the connections up; the next try is made after a while.
 local function go_down(self, why)
   local was_open = self.state == "open"
   local data, ears = self.data, self.ears
+  -- A server that has begun anew counts from one: the number may be somebody else's there.
+  if data and is_gone(data) then self.id = nil end
   self.state, self.err, self.data, self.ears = "down", why, false, false
   self.pings, self.doubted = false, false
   self.failures = self.failures + 1
