@@ -520,9 +520,9 @@ describe("silence", function()
     assert.equal(0, connection:call "silence")
   end)
 
-  -- The longest one in a second.
+  -- The longest one in three seconds: the machine may be busy for a part of them.
   local function longest(connection)
-    local ends, most = C.perigee_loop_now() + 1, 0
+    local ends, most = C.perigee_loop_now() + 3, 0
     while C.perigee_loop_now() < ends do
       C.perigee_loop_poll(loop, 0.005)
       most = math.max(most, connection:call "silence")
@@ -534,8 +534,8 @@ describe("silence", function()
     local fake = fake_redis.start [[
       local c = accept()
       c:hear()
-      c:say "$60\r\n"
-      for _ = 1, 60 do
+      c:say "$180\r\n"
+      for _ = 1, 180 do
         c:say "x"
         sleep(0.02)
       end
@@ -543,14 +543,14 @@ describe("silence", function()
     ]]
     local connection = connect(fake.unix):opened()
     connection:send(0, "GET", "k")
-    assert.is_true(longest(connection) < 0.9)
+    assert.is_true(longest(connection) < 2.7)
     connection:turn_until(function() return connection:call "silence" > 0.5 end)
   end)
 
   it("is broken by who takes in what had to wait", function()
     local fake = fake_redis.start [[
       local c = accept()
-      for _ = 1, 60 do
+      for _ = 1, 180 do
         c:hear()
         sleep(0.02)
       end
@@ -560,7 +560,7 @@ describe("silence", function()
     connection:send(0, "GET", "k")
     C.perigee_loop_poll(loop, 0)
     connection:send(0, "SET", "k", ("x"):rep(2e7))
-    assert.is_true(longest(connection) < 0.9)
+    assert.is_true(longest(connection) < 2.7)
     connection:turn_until(function() return connection:call "silence" > 0.5 end)
   end)
 end)
