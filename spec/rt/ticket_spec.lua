@@ -90,7 +90,7 @@ describe("a ticket", function()
     assert.is_truthy(loop)
   end)
 
-  it("whose holder rests is not taken by another, until it is roused: the last one first", function()
+  it("whose holder rests is nobody else's; who came to rest last is roused first", function()
     local tickets, loop = new()
     local first, second = C.perigee_tickets_hold(tickets), C.perigee_tickets_hold(tickets)
     assert.equal(-1, C.perigee_tickets_rouse(tickets))

@@ -315,8 +315,8 @@ local function abandon(record)
   _M.fail(record, "cancelled")
 end
 
--- Records that nobody but their own callers ever held, for the next loads. A finalizer that comes by
--- while somebody takes or gives one does without.
+-- Records that nobody but their own callers ever held, for the next loads. A finalizer that comes
+-- by while somebody takes or gives one does without.
 local spare, spare_count, SPARE_MAX = {}, 0, 4096
 local busy = false
 
