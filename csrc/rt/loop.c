@@ -122,9 +122,15 @@ PERIGEE_API double perigee_loop_now(void) {
   return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-PERIGEE_API void perigee_loop_poll(perigee_loop *loop, double wait_s) {
+PERIGEE_API int32_t perigee_loop_may_wake(const perigee_loop *loop) {
+  return loop->pending || perigee_tickets_ready(loop->tickets) ||
+         isfinite(perigee_tickets_next(loop->tickets));
+}
+
+PERIGEE_API void perigee_loop_poll(perigee_loop *loop, double wait_s, double deadline) {
   let_write(loop);
   if (perigee_tickets_ready(loop->tickets)) wait_s = 0; /* what was written, or could not be */
+  if (perigee_tickets_next(loop->tickets) < deadline) wait_s = 0;
   if (!(wait_s > 0)) {
     if (loop->pending || loop->watching) ev_run(loop->ev, EVRUN_NOWAIT);
     return;

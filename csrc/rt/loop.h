@@ -34,9 +34,14 @@ uint32_t perigee_loop_pending(const perigee_loop *loop);
 /* perigee_loop_now: the machine's monotonic time in seconds, precise. */
 double perigee_loop_now(void);
 
+/* perigee_loop_may_wake: 1 if a ticket is ready, has a deadline, or may be fired from outside. */
+int32_t perigee_loop_may_wake(const perigee_loop *loop);
+
 /* perigee_loop_poll: waits up to `wait_s` seconds (0: not at all; infinity: until something
- * happens) for the world. Returns at once when nothing is pending and `wait_s` is infinite. */
-void perigee_loop_poll(perigee_loop *loop, double wait_s);
+ * happens) for the world. Returns at once when nothing is pending and `wait_s` is infinite; and when
+ * a ticket is ready, or has a deadline before `deadline`: a finalizer came by, after the caller had
+ * looked for the earliest. */
+void perigee_loop_poll(perigee_loop *loop, double wait_s, double deadline);
 
 /* perigee_loop_readable: fires `ticket` when `fd` can be read without blocking (or is at its
  * end, or closed). It must stay open until then. 0, or -1 when memory is out. */

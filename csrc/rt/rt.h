@@ -21,7 +21,7 @@
 #include "base/base.h"
 
 /* ffi: begin */
-enum { PERIGEE_RT_ABI = 4 }; /* changes whenever a declaration in an ffi block changes */
+enum { PERIGEE_RT_ABI = 5 }; /* changes whenever a declaration in an ffi block changes */
 
 /* perigee_rt_abi: the PERIGEE_RT_ABI this library was built with. */
 int32_t perigee_rt_abi(void);

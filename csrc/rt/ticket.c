@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Slots in one array; free ones in a list through `next_free`; fired ones in a ring:
+ * Slots in one array; free ones in a list through `next`, and so are those that rest, who are held;
+ * fired ones in a ring:
  *
  *   slots:  [ generation | fired generation | flags ]  by slot; timers.c knows their deadlines
  *   ring:   . . 7 2 9 . .                              slot numbers, from `head`, `ready` many
@@ -18,20 +19,21 @@
 enum {
   CHUNK = PERIGEE_IF_HARD(2, 256),
   FIRST_SLOTS = PERIGEE_IF_HARD(2, 64),
-  LAST_GENERATION = 0x7fffffff
+  LAST_GENERATION = 0x7fffffff,
+  MOST_RESTING = PERIGEE_IF_HARD(3, 16384)
 };
 
 typedef struct slot {
   uint32_t generation; /* 1 .. LAST_GENERATION: of the ticket that is good now */
   uint32_t fired;      /* the generation that was fired last */
-  uint32_t next_free;  /* 1 + the next free slot */
-  uint8_t held, queued, unparked;
+  uint32_t next;       /* 1 + the next slot that is free, or rests */
+  uint8_t held, rests, queued, unparked;
 } slot;
 
 struct perigee_tickets {
   slot *slots;
-  uint32_t count, capacity, held;
-  uint32_t first_free; /* 1 + slot */
+  uint32_t count, capacity, held, resting;
+  uint32_t first_free, first_resting; /* 1 + slot */
   uint32_t *ring;
   uint32_t room; /* of the ring: a power of two, >= count */
   uint32_t head, ready;
@@ -51,6 +53,12 @@ void perigee_tickets_free(perigee_tickets *tickets) {
   perigee_dealloc(tickets->slots);
   perigee_dealloc(tickets->ring);
   perigee_dealloc(tickets);
+}
+
+PERIGEE_API perigee_tickets *perigee_tickets_closed(void) {
+  static _Thread_local perigee_tickets *closed;
+  if (!closed) closed = perigee_tickets_new();
+  return closed;
 }
 
 static double ticket_of(uint32_t index, uint32_t generation) {
@@ -102,8 +110,8 @@ PERIGEE_API double perigee_tickets_hold(perigee_tickets *tickets) {
   if (!tickets->first_free && add_slot(tickets)) return 0;
   uint32_t index = tickets->first_free - 1;
   slot *s = &tickets->slots[index];
-  tickets->first_free = s->next_free;
-  s->next_free = 0;
+  tickets->first_free = s->next;
+  s->next = 0;
   s->held = 1;
   tickets->held++;
   return ticket_of(index, s->generation);
@@ -117,13 +125,37 @@ static void make_stale(perigee_tickets *tickets, slot *s) {
 PERIGEE_API void perigee_tickets_release(perigee_tickets *tickets, double ticket) {
   if (!(ticket >= PERIGEE_TICKET_SLOTS && ticket < 0x1p53)) return;
   uint32_t index = (uint64_t)ticket % PERIGEE_TICKET_SLOTS;
-  if (index >= tickets->count || !tickets->slots[index].held) return;
+  if (index >= tickets->count) return;
   slot *s = &tickets->slots[index];
+  if (!s->held || s->rests) return;
   make_stale(tickets, s);
   s->held = 0;
-  s->next_free = tickets->first_free;
+  s->next = tickets->first_free;
   tickets->first_free = index + 1;
   tickets->held--;
+}
+
+PERIGEE_API int32_t perigee_tickets_rest(perigee_tickets *tickets, int32_t index) {
+  if (index < 0 || (uint32_t)index >= tickets->count) return 0;
+  if (tickets->resting >= MOST_RESTING) return 0;
+  slot *s = &tickets->slots[index];
+  if (!s->held || s->rests) return 0;
+  s->rests = 1;
+  s->next = tickets->first_resting;
+  tickets->first_resting = (uint32_t)index + 1;
+  tickets->resting++;
+  return 1;
+}
+
+PERIGEE_API int32_t perigee_tickets_rouse(perigee_tickets *tickets) {
+  if (!tickets->first_resting) return -1;
+  uint32_t index = tickets->first_resting - 1;
+  slot *s = &tickets->slots[index];
+  tickets->first_resting = s->next;
+  s->next = 0;
+  s->rests = 0;
+  tickets->resting--;
+  return (int32_t)index;
 }
 
 PERIGEE_API void perigee_tickets_renew(perigee_tickets *tickets, double ticket) {
@@ -191,7 +223,7 @@ PERIGEE_API uint32_t perigee_tickets_held(const perigee_tickets *tickets) {
 }
 
 static const char *verify_slots(const perigee_tickets *tickets) {
-  uint32_t held = 0, queued = 0, free = 0;
+  uint32_t held = 0, queued = 0, free = 0, resting = 0;
   for (uint32_t i = 0; i < tickets->count; i++) {
     const slot *s = &tickets->slots[i];
     held += s->held;
@@ -200,10 +232,15 @@ static const char *verify_slots(const perigee_tickets *tickets) {
     PERIGEE_VERIFY(s->held || tickets->timers.position[i] == 0);
     PERIGEE_VERIFY(!s->queued || s->fired != 0);
   }
-  for (uint32_t i = tickets->first_free; i != 0; i = tickets->slots[i - 1].next_free) {
+  for (uint32_t i = tickets->first_free; i != 0; i = tickets->slots[i - 1].next) {
     PERIGEE_VERIFY(!tickets->slots[i - 1].held);
     PERIGEE_VERIFY(++free <= tickets->count);
   }
+  for (uint32_t i = tickets->first_resting; i != 0; i = tickets->slots[i - 1].next) {
+    PERIGEE_VERIFY(tickets->slots[i - 1].held && tickets->slots[i - 1].rests);
+    PERIGEE_VERIFY(++resting <= tickets->resting);
+  }
+  PERIGEE_VERIFY(resting == tickets->resting && resting <= MOST_RESTING);
   PERIGEE_VERIFY(held == tickets->held);
   PERIGEE_VERIFY(held + free == tickets->count);
   PERIGEE_VERIFY(queued == tickets->ready);

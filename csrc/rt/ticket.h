@@ -10,6 +10,9 @@
  *
  * Fired tickets stand in a ring, first come first, until Lua pulls them. A slot is in the ring
  * at most once and the ring has room for all slots: firing allocates nothing and cannot fail.
+ *
+ * Who has nothing to do *rests*: the pool of workers is here, as a call of C is one step, which a
+ * finalizer of Lua's can come before or after, never in between.
  */
 #ifndef PERIGEE_TICKET_H
 #define PERIGEE_TICKET_H
@@ -28,11 +31,23 @@ typedef struct perigee_completion {
   int32_t unparked; /* 1: somebody unparked it; 0: its deadline passed */
 } perigee_completion;
 
+/* perigee_tickets_closed: tickets that are never freed, for what runs after the end of its own
+ * (finalizers of a closing Lua state). One per thread. NULL: memory is out. */
+perigee_tickets *perigee_tickets_closed(void);
+
 /* perigee_tickets_hold: takes a slot; its first ticket, or 0 when memory is out. */
 double perigee_tickets_hold(perigee_tickets *tickets);
 
-/* perigee_tickets_release: gives the slot of `ticket` back; all its tickets are stale. */
+/* perigee_tickets_release: gives the slot of `ticket` back; all its tickets are stale. Does nothing
+ * while its holder rests. */
 void perigee_tickets_release(perigee_tickets *tickets, double ticket);
+
+/* perigee_tickets_rest: the holder of this slot has nothing to do, and may be roused for other work.
+ * Returns 1; or 0 when 16,384 rest already: nothing has changed then. */
+int32_t perigee_tickets_rest(perigee_tickets *tickets, int32_t slot);
+
+/* perigee_tickets_rouse: the slot that came to rest last, which rests no longer; -1: none does. */
+int32_t perigee_tickets_rouse(perigee_tickets *tickets);
 
 /* perigee_tickets_renew: the holder waits no longer: `ticket` becomes stale without a wake-up.
  * Does nothing when it was fired already. */

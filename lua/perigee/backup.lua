@@ -13,6 +13,7 @@
 local C = require("perigee.lib").core
 local changes_face = require "perigee.backup.changes"
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local landing = require "perigee.load.landing"
 local latch = require "perigee.runtime.latch"
 local listed = require "perigee.tier.listed"
@@ -95,13 +96,14 @@ local function put_back(self, number, key, entry, left, weight)
   local s, n = store_face.identity(key)
   if entry.tags then self.cache.tagged = true end
   store:put_entry(number, key, entry.value, left, weight, entry.tags, false)
+  local was_busy = store.busy
   store.busy = true
   local slot = C.perigee_store_find(store.handle, number, s, n)
   if slot >= 0 then
     C.perigee_store_set_ttl(store.handle, slot, left)
     if self.is_clean then C.perigee_store_set_saved(store.handle, slot, 1) end
   end
-  store.busy = false
+  store.busy = was_busy
   return slot >= 0
 end
 
@@ -130,7 +132,7 @@ local function refuse(self, refused, key, why)
 end
 
 local function report_refused(self, refused)
-  for why, seen in next, refused do
+  for why, seen in each(refused) do
     log.warn(("%s: %d entr%s of the backup cannot be used: %s (one is %q)"):format(
       self.cache:describe(), seen.count, seen.count == 1 and "y" or "ies", why, seen.key))
   end
@@ -310,7 +312,7 @@ end
 
 runtime.on_turn(function()
   local wanted, now = math.huge, nil
-  for self in next, attached do
+  for self in each(attached) do
     now = now or context.port.now()
     wanted = math.min(wanted, save_if_due(self, now))
   end
@@ -319,7 +321,7 @@ end)
 
 local function save_all()
   local list = {}
-  for self in next, attached do list[#list + 1] = self end
+  for self in each(attached) do list[#list + 1] = self end
   for _, self in ipairs(list) do save_behind(self) end
 end
 
@@ -330,7 +332,7 @@ local function save_at_close()
   local last = attached
   attached = {}
   context.port = context.port.at_close or context.port
-  for self in next, last do
+  for self in each(last) do
     if self.working then -- it will not go on
       self.working = false
       take_back(self, self.gone or {})

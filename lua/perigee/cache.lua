@@ -75,7 +75,6 @@ function _M.new(opts, versions)
     parts = setmetatable({}, { __mode = "k" }),
     name = opts.name,
     version = 0,     -- how often it was cleared
-    loading = 0,     -- loads that run
     tagged = versions ~= nil, -- whether any tag was ever used
     closed = false,
     open = {},       -- open batches by batch loader
@@ -168,14 +167,15 @@ function _M:get(key, opts)
   local kind = type(opts)
   if type(key) == "string" and (kind == "nil" or kind == "function") then
     local store = self.store
+    local was_busy = store.busy
     store.busy = true
     local slot = store_get(store.handle, key, 0)
     if slot >= 0 then
       local value = store.values[rshift(slot, SEGMENT_BITS)][band(slot, SEGMENT_MASK)]
-      store.busy = false
+      store.busy = was_busy
       return value, nil, "memory"
     end
-    store.busy = false
+    store.busy = was_busy
     return missing(self, key, slot, start, opts, false)
   end
   return get_any(self, key, opts)
@@ -224,7 +224,7 @@ end
 
 -- What runs for a key must not overwrite what is done to it now.
 local function fence(self, key)
-  if self.loading == 0 then return end
+  if not flight.any() then return end
   local s, n = identity(key)
   flight.fence(self.number, s, n)
 end
@@ -358,7 +358,7 @@ end
 function _M:clear()
   options.method("cache:clear", self, 2)
   self.version = self.version + 1
-  for part in next, self.parts do part.version = part.version + 1 end
+  for part in names.each(self.parts) do part.version = part.version + 1 end
   self.store:clear()
   inspection.reset_counters(self)
   if handlers.invalidate then
@@ -438,7 +438,7 @@ function _M:close()
   self.store:clear()
   self.store:reclaim()
   metrics.forget(self)
-  for method in next, _M do self[method] = nil end -- those that copy, or look first
+  for method in names.each(_M) do self[method] = nil end -- those that copy, or look first
   self.describe = function() return name end
   setmetatable(self, closed_mt)
 end

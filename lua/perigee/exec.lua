@@ -13,6 +13,7 @@ end
 
 local cancel = require "perigee.runtime.cancel"
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local options = require "perigee.options"
 local scheduler = require "perigee.runtime.scheduler"
 local C = require("perigee.lib").rt
@@ -44,7 +45,7 @@ local function check(spec)
     end
     argv[i] = tostring(spec[i])
   end
-  for key, value in pairs(spec) do
+  for key, value in each(spec) do
     if type(key) ~= "number" or argv[key] == nil then rest[key] = value end
   end
   options.check("perigee.exec", rest, OPTIONS, 3)

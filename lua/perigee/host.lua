@@ -9,6 +9,7 @@
 
 local cancel = require "perigee.runtime.cancel"
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local failures = require "perigee.runtime.failures"
 local libev = require "perigee.runtime.libev"
 local prompt = require "perigee.host.prompt"
@@ -147,7 +148,7 @@ end
 
 local function publish_arguments(arguments, script)
   local shifted = {}
-  for i, value in pairs(arguments) do shifted[i - script] = value end
+  for i, value in each(arguments) do shifted[i - script] = value end
   rawset(_G, "arg", shifted)
 end
 

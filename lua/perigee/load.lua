@@ -41,7 +41,7 @@ end
 -- @param key the key
 -- @treturn table|nil its record
 local function joinable(cache, key)
-  if cache.loading == 0 then return nil end
+  if not flight.any() then return nil end
   local s, n = identity(key)
   local record = flight.find(cache.number, s, n, cache.version)
   if not record or is_out_of_reach(record) then return nil end

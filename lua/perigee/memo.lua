@@ -15,6 +15,7 @@
 local arguments = require "perigee.memo.arguments"
 local cache_face = require "perigee.cache"
 local copying = require "perigee.value.copying"
+local each = require("perigee.value.names").each
 local keys = require "perigee.value.keys"
 local looking = require "perigee.cache.looking"
 local options = require "perigee.options"
@@ -197,8 +198,8 @@ local CACHE = { "an open cache, made by perigee.new", cache_face.is }
 
 local function specification(extra)
   local specs = { skip_args = kinds.bound, key_fn = kinds.callable, cache = CACHE }
-  for name, kind in next, settings.NEW do specs[name] = kind end
-  for name, kind in next, extra do specs[name] = kind end
+  for name, kind in each(settings.NEW) do specs[name] = kind end
+  for name, kind in each(extra) do specs[name] = kind end
   return specs
 end
 
@@ -208,7 +209,7 @@ local TTL = specification { time_to_live = kinds.duration }
 -- The options of the cache to be made. When there is one, none may be given.
 local function cache_options(where, opts, defaults)
   local own = {}
-  for name in next, settings.NEW do
+  for name in each(settings.NEW) do
     if opts[name] ~= nil then
       if opts.cache and name ~= "name" then
         error(("%s: option %q belongs to the cache given as option \"cache\"")
@@ -217,7 +218,7 @@ local function cache_options(where, opts, defaults)
       own[name] = opts[name]
     end
   end
-  for name, value in next, defaults do
+  for name, value in each(defaults) do
     if own[name] == nil then own[name] = value end
   end
   return own

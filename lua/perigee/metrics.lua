@@ -4,6 +4,7 @@
 -- reads that the remote cache was asked for.
 -- @module perigee.metrics
 
+local each = require("perigee.value.names").each
 local histogram = require "perigee.metrics.histogram"
 
 local _M = {}
@@ -38,7 +39,7 @@ end
 -- @treturn table list, in no order
 function _M.caches()
   local list = {}
-  for cache in pairs(caches) do list[#list + 1] = cache end
+  for cache in each(caches) do list[#list + 1] = cache end
   return list
 end
 
@@ -48,7 +49,7 @@ end
 -- @treturn table the sum
 function _M.add_counters(sum, counters)
   sum = sum or {}
-  for field, value in pairs(counters) do sum[field] = (sum[field] or 0) + value end
+  for field, value in each(counters) do sum[field] = (sum[field] or 0) + value end
   local asked = (sum.hits or 0) + (sum.misses or 0)
   sum.hit_rate = asked > 0 and sum.hits / asked or 0
   return sum
@@ -61,7 +62,7 @@ local add_counters = _M.add_counters
 -- @treturn table the sum
 function _M.add_durations(sum, durations)
   sum = sum or {}
-  for what, more in pairs(durations) do
+  for what, more in each(durations) do
     sum[what] = histogram.add(sum[what] or histogram.new(), more)
   end
   return sum
@@ -72,7 +73,7 @@ local add_durations = _M.add_durations
 -- @treturn table by cache name; caches without a name are summed under `""`
 function _M.all()
   local by_name = {}
-  for cache in pairs(caches) do
+  for cache in each(caches) do
     local name = cache.name or ""
     by_name[name] = add_counters(by_name[name], cache:get_metrics())
   end
@@ -84,7 +85,7 @@ end
 --   cache, `remote`
 function _M.durations()
   local by_name = {}
-  for cache in pairs(caches) do
+  for cache in each(caches) do
     local name, remote = cache.name or "", cache.remote
     by_name[name] = add_durations(by_name[name],
       { load = cache.load_durations, remote = remote and remote.durations })
@@ -97,7 +98,7 @@ end
 _M.others = function() return {} end
 
 local function add_each(sums, told, add)
-  for name, more in pairs(told) do sums[name] = add(sums[name], more) end
+  for name, more in each(told) do sums[name] = add(sums[name], more) end
 end
 
 --- The same as `all` and `durations`, and what other workers of the same nginx have told is added.

@@ -3,6 +3,8 @@
 -- `<function>: <argument> must be <what was expected>, got <what came>`.
 -- @module perigee.options
 
+local names = require "perigee.value.names"
+
 local type = type
 
 local _M = {}
@@ -127,10 +129,7 @@ function _M.result(where, what, kind, value)
 end
 
 local function known_names(specs)
-  local names = {}
-  for name in pairs(specs) do names[#names + 1] = name end
-  table.sort(names)
-  return table.concat(names, ", ")
+  return table.concat(names.sorted(specs), ", ")
 end
 
 local function fail_unknown(where, name, specs, level)

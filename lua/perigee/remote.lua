@@ -11,6 +11,7 @@
 
 local C = require("perigee.lib").core
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local events = require "perigee.events"
 local flight = require "perigee.load.flight"
 local gathering_face = require "perigee.remote.gathering"
@@ -307,7 +308,7 @@ local function go_on(record, work)
 end
 
 -- Whatever befalls one load of a trip, the others go on.
-local function each(self, trip, act, what)
+local function each_load(self, trip, act, what)
   local records = trip.records
   for i = 1, trip.n do
     local record = records[i]
@@ -328,7 +329,7 @@ end
 -- @tparam table trip what it said, with the loads as `records`
 function _M:answered(trip)
   self.ailing = false
-  each(self, trip, hear_answer, trip)
+  each_load(self, trip, hear_answer, trip)
 end
 
 local function hear_nothing(self, record, _, why)
@@ -342,7 +343,7 @@ end
 -- @param why
 function _M:unanswered(trip, why)
   if why ~= "cancelled" then note_error(self, tostring(why)) end
-  each(self, trip, hear_nothing, why)
+  each_load(self, trip, hear_nothing, why)
 end
 
 --- Starts a load of one key: it asks the second level first.
@@ -423,7 +424,7 @@ end
 
 runtime.on_turn(function()
   local wanted = math.huge
-  for self in next, attached do
+  for self in each(attached) do
     wanted = math.min(wanted, self.writes:settle_in_time() or math.huge)
   end
   return wanted < math.huge and wanted or nil
@@ -432,7 +433,7 @@ end)
 -- What waits is written before the run ends, and what was cut off then is made up for.
 local function flush_all()
   local list = {}
-  for self in next, attached do list[#list + 1] = self end
+  for self in each(attached) do list[#list + 1] = self end
   for _, self in ipairs(list) do
     self.writes:settle()
     self.writes:flush()

@@ -17,6 +17,7 @@ local C = require("perigee.lib").core
 local board_face = require "perigee.tier.board"
 local codec_face = require "perigee.value.codec"
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local hearing = require "perigee.remote.hearing"
 local journal_face = require "perigee.tier.journal"
 local landing = require "perigee.load.landing"
@@ -415,7 +416,7 @@ local function keep_up()
   if not next(attached) then return end
   local now = context.port.now()
   local is_due = now >= upkeep_at
-  for self in next, attached do
+  for self in each(attached) do
     if not self.journal:is_quiet() then catch_up(self) end
     if is_due then self.tier:refresh() end
   end

@@ -13,7 +13,8 @@
 -- compiled code is left while the collector finalizes, one runs at whatever place that is. So
 -- whoever holds a slot or a tag's node, or has the queue in an odd state, says `busy` meanwhile.
 -- A busy store takes nothing new from a finalizer: a put only forgets the key's old value, what
--- C gives up is drained later, and what cannot be done so raises.
+-- C gives up is drained later, and what cannot be done so raises. It may be read, and is as busy as
+-- before when that is over: several finalizers may run one after another.
 -- @module perigee.store
 
 local bit = require "bit"
@@ -168,6 +169,7 @@ end
 function _M:get(key, space)
   local s, n = identity(key)
   local slot, value
+  local was_busy = self.busy
   self.busy = true
   if space == 0 then
     slot = C.perigee_store_get(self.handle, s, n)
@@ -175,7 +177,7 @@ function _M:get(key, space)
     slot = C.perigee_store_get_in(self.handle, space, s, n)
   end
   if slot >= 0 then value = value_in(self, slot) end
-  self.busy = false
+  self.busy = was_busy
   return slot, value
 end
 
@@ -186,13 +188,14 @@ end
 -- @return the value
 function _M:look(key, space)
   local s, n = identity(key)
+  local was_busy = self.busy
   self.busy = true
   local slot, left, value = C.perigee_store_find(self.handle, space, s, n), nil, nil
   if slot <= STALE then slot = STALE - slot end
   if slot >= 0 then
     left, value = C.perigee_store_ttl(self.handle, slot), value_in(self, slot)
   end
-  self.busy = false
+  self.busy = was_busy
   return left, value
 end
 
@@ -204,13 +207,14 @@ end
 -- @treturn number milliseconds left
 function _M:next(slot)
   local key, value, left
+  local was_busy = self.busy
   self.busy = true
   slot = C.perigee_store_next(self.handle, slot)
   if slot >= 0 then
     key, value = self.keys[rshift(slot, SEGMENT_BITS)][band(slot, MASK)], value_in(self, slot)
     left = C.perigee_store_ttl(self.handle, slot)
   end
-  self.busy = false
+  self.busy = was_busy
   return slot, key, value, left
 end
 

@@ -2,6 +2,7 @@
 -- suites: dev hard
 -- Finalizers of the user's values run at any allocation, and where compiled code is left, also
 -- inside the cache. Each program has a process of its own, since what is wrong here ends it.
+local perigee = require "perigee"
 local script = require "spec.support.script"
 
 local program = [[
@@ -133,6 +134,25 @@ describe("finalizers that use the cache", function()
       os.exit(0)
     ]], 15)
     assert.same({ 0, "true\n" }, { status, output })
+  end)
+
+  -- Several may run one after another, where somebody has a slot in his hand.
+  it("may read a busy store, and leave it busy", function()
+    local cache = perigee.new { maxsize = 10 }
+    local store = cache.store
+    cache:set("a", 1)
+    cache:set(1, 1)
+    store.busy = true
+    assert.equal(1, (cache:get "a"))
+    assert.equal(1, (cache:get(1)))
+    assert.is_nil((cache:get "b"))
+    assert.equal(1, (cache:peek "a"))
+    assert.equal(1, (cache:get_many { "a" }).a)
+    local n = 0
+    for _ in cache:entries() do n = n + 1 end
+    assert.equal(2, n)
+    assert.is_true(store.busy)
+    store.busy = false
   end)
 
   it("may run when the Lua state closes", function()

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- suites: dev hard asan
 -- What goes wrong between a memory and its second level when two things happen at once.
+local flight = require "perigee.load.flight"
 local logged = require "spec.support.logged"
 local peer = require "spec.support.peer"
 local perigee = require "perigee"
@@ -348,7 +349,7 @@ describe("a remote cache", function()
     collectgarbage()
     local writes = cache.remote.writes
     assert.is_true(eventually(function()
-      return cache.loading == 0 and writes:flush() and not writes.has_debts
+      return not flight.any() and writes:flush() and not writes.has_debts
     end))
     assert.equal(0, cache.remote.gathering.on_their_way)
     assert.equal(0, writes.wide)

@@ -18,7 +18,7 @@ local function verify()
 end
 
 local function turn()
-  C.perigee_loop_poll(loop, 0.005)
+  C.perigee_loop_poll(loop, 0.005, math.huge)
   verify()
 end
 

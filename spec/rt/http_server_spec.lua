@@ -30,7 +30,7 @@ end
 local function take(loop, server, polls)
   local request = ffi.new "perigee_http_request"
   for _ = 1, polls or 12000 do
-    C.perigee_loop_poll(loop, 0.005)
+    C.perigee_loop_poll(loop, 0.005, math.huge)
     if C.perigee_http_take(server, request) == 1 then return request end
   end
 end
@@ -38,7 +38,7 @@ end
 local function receive(loop, client)
   local bytes = ""
   for _ = 1, 12000 do
-    C.perigee_loop_poll(loop, 0.005)
+    C.perigee_loop_poll(loop, 0.005, math.huge)
     local more, why, part = client:receive(65536)
     bytes = bytes .. (more or part)
     if why == "closed" or bytes:find "\r\n\r\n.+" then break end
@@ -98,7 +98,7 @@ describe("a server in C", function()
   it("tells once of a client that has left, and its number is stale then", function()
     local client = connect(server, REQUEST)
     local x = take(loop, server).exchange
-    C.perigee_loop_poll(loop, 0)
+    C.perigee_loop_poll(loop, 0, math.huge)
     client:close()
     local gone = take(loop, server)
     assert.same({ x, 1 }, { gone.exchange, gone.is_gone })
@@ -110,10 +110,10 @@ describe("a server in C", function()
 
   it("never tells of a client that left before its request was taken", function()
     local client = connect(server, REQUEST)
-    for _ = 1, 20 do C.perigee_loop_poll(loop, 0.002) end
+    for _ = 1, 20 do C.perigee_loop_poll(loop, 0.002, math.huge) end
     C.perigee_http_quiesce(server)
     client:close()
-    for _ = 1, 5 do C.perigee_loop_poll(loop, 0.002) end
+    for _ = 1, 5 do C.perigee_loop_poll(loop, 0.002, math.huge) end
     check(server)
   end)
 
@@ -131,7 +131,7 @@ describe("a server in C", function()
           C.perigee_http_send(own, x)
           C.perigee_http_write(own, x, "bytes", 5)
         end
-        for _ = 1, 5 do C.perigee_loop_poll(own_loop, 0.002) end
+        for _ = 1, 5 do C.perigee_loop_poll(own_loop, 0.002, math.huge) end
       end
       check(own)
       if loop_first then
@@ -167,11 +167,11 @@ describe("a server in C", function()
         C.perigee_http_write(server, x, ("x"):rep(100), 100)
         C.perigee_http_end(server, x, 0)
       end
-      for _ = 1, 5 do C.perigee_loop_poll(loop, 0.002) end
+      for _ = 1, 5 do C.perigee_loop_poll(loop, 0.002, math.huge) end
       check(server)
       C.perigee_rt_fail_at(0)
       client:close()
-      for _ = 1, 5 do C.perigee_loop_poll(loop, 0.002) end
+      for _ = 1, 5 do C.perigee_loop_poll(loop, 0.002, math.huge) end
     end
     local made
     for n = 1, 20 do

@@ -29,31 +29,31 @@ end
 describe("the loop", function()
   it("waits as long as it is asked to", function()
     local loop = new()
-    assert.is_true(least_time(function() C.perigee_loop_poll(loop, 0) end) < 0.01)
-    assert.is_true(least_time(function() C.perigee_loop_poll(loop, -1) end) < 0.01)
-    local passed = least_time(function() C.perigee_loop_poll(loop, 0.03) end)
+    assert.is_true(least_time(function() C.perigee_loop_poll(loop, 0, math.huge) end) < 0.01)
+    assert.is_true(least_time(function() C.perigee_loop_poll(loop, -1, math.huge) end) < 0.01)
+    local passed = least_time(function() C.perigee_loop_poll(loop, 0.03, math.huge) end)
     assert.is_true(passed >= 0.029 and passed < 0.5)
   end)
 
   it("counts the wait from now, however long ago it was last asked", function()
     local loop = new()
-    C.perigee_loop_poll(loop, 0.001)
+    C.perigee_loop_poll(loop, 0.001, math.huge)
     local start = C.perigee_loop_now()
     while C.perigee_loop_now() - start < 0.03 do end
-    assert.is_true(time(function() C.perigee_loop_poll(loop, 0.02) end) >= 0.019)
+    assert.is_true(time(function() C.perigee_loop_poll(loop, 0.02, math.huge) end) >= 0.019)
   end)
 
   it("returns at once from a wait that nothing could end", function()
     local loop = new()
     assert.equal(0, C.perigee_loop_pending(loop))
-    assert.is_true(least_time(function() C.perigee_loop_poll(loop, math.huge) end) < 0.1)
+    assert.is_true(least_time(function() C.perigee_loop_poll(loop, math.huge, math.huge) end) < 0.1)
   end)
 
   it("lives beside others of its kind, and answers NULL when memory is out", function()
     local loops = {}
     for i = 1, 5 do loops[i] = new() end
     for i = 1, 5 do
-      C.perigee_loop_poll(loops[i], 0)
+      C.perigee_loop_poll(loops[i], 0, math.huge)
       verify(loops[i])
     end
     for n = 1, 2 do
@@ -72,9 +72,9 @@ describe("the loop", function()
     assert.equal(0, C.perigee_loop_readable(loop, fd, ticket))
     assert.equal(1, C.perigee_loop_pending(loop))
     verify(loop)
-    C.perigee_loop_poll(loop, 0)
+    C.perigee_loop_poll(loop, 0, math.huge)
     assert.equal(0, C.perigee_tickets_ready(tickets))
-    C.perigee_loop_poll(loop, 5)
+    C.perigee_loop_poll(loop, 5, math.huge)
     assert.equal(1, C.perigee_tickets_ready(tickets))
     assert.equal(0, C.perigee_loop_pending(loop))
     local buffer = ffi.new "char[16]"

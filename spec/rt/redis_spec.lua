@@ -96,7 +96,7 @@ end
 function Connection:turn_until(condition)
   for _ = 1, 6000 do
     if condition() then return self end
-    C.perigee_loop_poll(loop, 0.01)
+    C.perigee_loop_poll(loop, 0.01, math.huge)
     self:verify()
   end
   error("it did not happen; the state is " .. self:state() .. ": " .. self:error())
@@ -264,7 +264,7 @@ describe("a connection", function()
       connections[i] = connect(server.unix)
       if i > 1 then connections[i]:opened() end
       if i > 2 then connections[i]:send(hold(), "SET", "k", ("x"):rep(1e7)) end
-      if i > 3 then C.perigee_loop_poll(loop, 0) end
+      if i > 3 then C.perigee_loop_poll(loop, 0, math.huge) end
     end
     free_loop()
     for _, connection in ipairs(connections) do
@@ -473,7 +473,7 @@ describe("a request", function()
     for i = 1, 100 do numbers[i] = connection:send(i == 7 and ticket or 0, "ECHO", i) end
     connection:call("retarget", numbers[100], other)
     connection:release(numbers[50])
-    C.perigee_loop_poll(loop, 0)
+    C.perigee_loop_poll(loop, 0, math.huge)
     server:kill()
     connection:failed "."
     assert.same({ [ticket] = 1, [other] = 1 }, fired())
@@ -524,7 +524,7 @@ describe("silence", function()
   local function longest(connection)
     local ends, most = C.perigee_loop_now() + 3, 0
     while C.perigee_loop_now() < ends do
-      C.perigee_loop_poll(loop, 0.005)
+      C.perigee_loop_poll(loop, 0.005, math.huge)
       most = math.max(most, connection:call "silence")
     end
     return most
@@ -558,7 +558,7 @@ describe("silence", function()
     ]]
     local connection = connect(fake.unix):opened()
     connection:send(0, "GET", "k")
-    C.perigee_loop_poll(loop, 0)
+    C.perigee_loop_poll(loop, 0, math.huge)
     connection:send(0, "SET", "k", ("x"):rep(2e7))
     assert.is_true(longest(connection) < 2.7)
     connection:turn_until(function() return connection:call "silence" > 0.5 end)

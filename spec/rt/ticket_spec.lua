@@ -90,6 +90,26 @@ describe("a ticket", function()
     assert.is_truthy(loop)
   end)
 
+  it("whose holder rests is nobody else's; who came to rest last is roused first", function()
+    local tickets, loop = new()
+    local first, second = C.perigee_tickets_hold(tickets), C.perigee_tickets_hold(tickets)
+    assert.equal(-1, C.perigee_tickets_rouse(tickets))
+    assert.equal(1, C.perigee_tickets_rest(tickets, first % SLOTS))
+    assert.equal(0, C.perigee_tickets_rest(tickets, first % SLOTS))
+    assert.equal(1, C.perigee_tickets_rest(tickets, second % SLOTS))
+    C.perigee_tickets_release(tickets, first)
+    assert.equal(2, C.perigee_tickets_hold(tickets) % SLOTS)
+    check(tickets)
+    assert.equal(second % SLOTS, C.perigee_tickets_rouse(tickets))
+    assert.equal(first % SLOTS, C.perigee_tickets_rouse(tickets))
+    assert.equal(0, C.perigee_tickets_unpark(tickets, first))
+    for _, junk in ipairs { -1, 3, 2 ^ 31 - 1 } do
+      assert.equal(0, C.perigee_tickets_rest(tickets, junk))
+    end
+    check(tickets)
+    assert.is_truthy(loop)
+  end)
+
   it("costs nothing but an answer when memory is out", function()
     local tickets, loop = new()
     local held = 0
@@ -106,9 +126,12 @@ describe("a ticket", function()
   end)
 end)
 
+-- So many slots may rest in any build; where limits are made small (the hard one), no more.
+local LEAST_RESTING = 3
+
 -- The same in plain Lua: a list of slots, the ring as a list, deadlines searched one by one.
 local function new_model()
-  return { slots = {}, ring = {}, free = {}, order = 0 }
+  return { slots = {}, ring = {}, resting = {}, order = 0 }
 end
 
 local function model_fire(model, slot, unparked)
@@ -176,7 +199,22 @@ describe("tickets", function()
         local ticket = any()
         local s = model.slots[ticket % SLOTS]
         C.perigee_tickets_release(tickets, ticket)
-        if s and s.held then s.held, s.deadline, s.ticket = false, nil, s.ticket + SLOTS end
+        if s and s.held and not s.rests then
+          s.held, s.deadline, s.ticket = false, nil, s.ticket + SLOTS
+        end
+      end,
+      rest = function()
+        local slot = any() % SLOTS
+        local s, resting = model.slots[slot], model.resting
+        local rests = C.perigee_tickets_rest(tickets, slot)
+        if not s or not s.held or s.rests then return assert.equal(0, rests) end
+        if rests == 0 then return assert.is_true(#resting >= LEAST_RESTING) end
+        s.rests, resting[#resting + 1] = true, slot
+      end,
+      rouse = function()
+        local slot = table.remove(model.resting) or -1
+        assert.equal(slot, C.perigee_tickets_rouse(tickets))
+        if slot >= 0 then model.slots[slot].rests = false end
       end,
       unpark = function()
         local ticket = any()
@@ -215,7 +253,7 @@ describe("tickets", function()
       end,
     }
     local names = { "hold", "hold", "release", "unpark", "unpark", "renew", "deadline", "deadline",
-      "turn" }
+      "rest", "rest", "rouse", "turn" }
     for step = 1, 20000 do
       operations[names[math.random(#names)]]()
       if C.perigee_tickets_held(tickets) > 60 then operations.release() end

@@ -9,6 +9,7 @@
 local cache_socket, truth_socket, backup_path, me, seconds = unpack(arg)
 me, seconds = tonumber(me), tonumber(seconds)
 
+local flight = require "perigee.load.flight"
 local perigee = require "perigee"
 local redis_ev = require "perigee.client.redis_ev"
 local clock = require("perigee.runtime").clock
@@ -253,8 +254,8 @@ perigee.run(function()
     tell_memory()
   end
   local patience = os.time() + 10 -- loads that were cut off by load_timeout end by themselves
-  while cache.loading > 0 and os.time() < patience do perigee.sleep(0.05) end
-  counts.lost = counts.lost + cache.loading
+  while flight.any() and os.time() < patience do perigee.sleep(0.05) end
+  if flight.any() then counts.lost = counts.lost + 1 end
   cache.remote.writes:flush()
 end)
 cache:close()

@@ -15,6 +15,7 @@
 -- @module perigee.agent.guard
 
 local bit = require "bit"
+local each = require("perigee.value.names").each
 local ffi = require "ffi"
 
 local C = require("perigee.lib").core
@@ -56,7 +57,7 @@ for _, name in ipairs(LIMITS) do SPEC[name] = LIMIT end
 
 --- The options of `new` that are limits, for those who take them along.
 _M.LIMITS = {}
-for name, kind in next, SPEC do _M.LIMITS[name] = kind end
+for name, kind in each(SPEC) do _M.LIMITS[name] = kind end
 _M.LIMITS.clock, _M.LIMITS.loop_key, _M.LIMITS.result_key = nil, nil, nil
 
 --- What `new` makes of its options, in C.

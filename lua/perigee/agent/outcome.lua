@@ -6,6 +6,7 @@
 
 local C = require("perigee.lib").core
 local calls = require "perigee.agent.calls"
+local each = require("perigee.value.names").each
 local log = require "perigee.log"
 local options = require "perigee.options"
 local prints = require "perigee.agent.prints"
@@ -153,7 +154,7 @@ local HINTS = { ttl = true, tags = true, cache = true }
 
 local function are_hints(value)
   if type(value) ~= "table" or next(value) == nil then return false end
-  for name in next, value do
+  for name in each(value) do
     if not HINTS[name] then return false end
   end
   return true

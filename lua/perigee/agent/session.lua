@@ -9,6 +9,7 @@ local ffi = require "ffi"
 local C = require("perigee.lib").core
 local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
+local each = require("perigee.value.names").each
 local guard = require "perigee.agent.guard"
 local options = require "perigee.options"
 local paths = require "perigee.agent.paths"
@@ -42,7 +43,7 @@ local numbers = 0
 
 local SPEC = { session_id = kinds.name, loop_detection = kinds.boolean,
   on_loop = options.one_of { "raise", "warn", "short_circuit" }, idle_timeout = kinds.duration }
-for name, kind in next, guard.LIMITS do SPEC[name] = kind end
+for name, kind in each(guard.LIMITS) do SPEC[name] = kind end
 
 --- Options of a session, for `options.check`.
 _M.SPEC = SPEC

@@ -14,6 +14,7 @@ local C = require("perigee.lib").core
 local codec_face = require "perigee.value.codec"
 local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
+local each = require("perigee.value.names").each
 local guard = require "perigee.agent.guard"
 local refusal = require "perigee.agent.refusal"
 local sessions = require "perigee.agent.session"
@@ -37,7 +38,7 @@ local REFUSAL = { kind = "string", tool = "string", count = "number", period = "
 local function stopped_fields(session)
   if not session.stopped then return nil end
   local fields = {}
-  for name in next, REFUSAL do fields[name] = session.stopped[name] end
+  for name in each(REFUSAL) do fields[name] = session.stopped[name] end
   return fields
 end
 
@@ -72,7 +73,7 @@ end
 
 local function are_fields_of_refusal(value)
   if type(value) ~= "table" then return false end
-  for name, kind in next, REFUSAL do
+  for name, kind in each(REFUSAL) do
     local field = value[name]
     if type(field) ~= kind or kind == "number" and not is_finite(field) or
       kind == "string" and #field > TEXT_MAX then

@@ -9,6 +9,7 @@
 -- @module perigee.agent.writes
 
 local C = require("perigee.lib").core
+local each = require("perigee.value.names").each
 local events = require "perigee.events"
 local runtime = require "perigee.runtime"
 local store_face = require "perigee.store"
@@ -39,7 +40,7 @@ local marks, marked = {}, 0 -- plans that are being written
 function _M.enter(resource, tool)
   local list = by_resource[resource]
   if not list or next(list) == nil then
-    for name, tools in next, by_resource do -- what nobody has any more
+    for name, tools in each(by_resource) do -- what nobody has any more
       if next(tools) == nil then by_resource[name] = nil end
     end
     list = setmetatable({}, weak)

@@ -70,6 +70,7 @@ end
 -- @treturn table|nil its tags
 function _M:next(slot)
   local store, handle, key, value, space, left, tags = self.store, self.store.handle
+  local was_busy = store.busy
   store.busy = true
   slot = C.perigee_store_next_changed(handle, slot)
   if slot >= 0 then
@@ -78,7 +79,7 @@ function _M:next(slot)
     space, left = C.perigee_store_space(handle, slot), C.perigee_store_ttl(handle, slot)
     C.perigee_store_set_saved(handle, slot, 1)
   end
-  store.busy = false
+  store.busy = was_busy
   return slot, key, value, space, left, tags
 end
 

@@ -3,6 +3,7 @@
 -- @module perigee.cache.inspection
 
 local C = require("perigee.lib").core
+local each = require("perigee.value.names").each
 local histogram = require "perigee.metrics.histogram"
 local options = require "perigee.options"
 local returns = require "perigee.value.returns"
@@ -131,13 +132,13 @@ function _M.get_metrics(self)
   metrics.invalidated = C.perigee_store_invalidated(handle)
   metrics.bytes = C.perigee_store_bytes(handle)
   if self.backup then
-    for name, value in next, self.backup.counters do metrics[name] = value end
+    for name, value in each(self.backup.counters) do metrics[name] = value end
   end
   if self.shared then
-    for name, value in next, self.shared.counters do metrics[name] = value end
+    for name, value in each(self.shared.counters) do metrics[name] = value end
   end
   if self.remote then
-    for name, value in next, self.remote.counters do metrics[name] = value end
+    for name, value in each(self.remote.counters) do metrics[name] = value end
   end
   return metrics
 end

@@ -3,6 +3,7 @@
 -- @module perigee.cache.warmup
 
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local options = require "perigee.options"
 local task = require "perigee.task"
 
@@ -15,7 +16,7 @@ local function check(loaders, opts)
     { "a table of loaders by key", options.kinds.list[2] }, loaders, 3)
   options.argument("cache:warmup", "opts", options.kinds.list, opts, 3)
   options.check("cache:warmup", opts, SPEC, 3)
-  for key, loader in pairs(loaders) do
+  for key, loader in each(loaders) do
     options.argument("cache:warmup", "key", options.kinds.key, key, 3)
     options.argument("cache:warmup", ("loaders[%s]"):format(tostring(key)),
       options.kinds.callable, loader, 3)
@@ -42,7 +43,7 @@ function _M.run(cache, loaders, opts)
   opts = opts or {}
   check(loaders, opts)
   local keys, at, errors = {}, 0, {}
-  for key in pairs(loaders) do
+  for key in each(loaders) do
     if not cache:contains(key) then keys[#keys + 1] = key end
   end
   local function work()

@@ -28,6 +28,7 @@
 local ffi = require "ffi"
 
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local hello = require "perigee.client.redis_hello"
 local latch = require "perigee.runtime.latch"
 local runtime = require "perigee.runtime"
@@ -351,12 +352,12 @@ function _M:close()
 end
 
 runtime.on_begin(function()
-  for client in next, clients do client:peek() end
+  for client in each(clients) do client:peek() end
 end)
 
 runtime.on_turn(function()
   local wanted = math.huge
-  for client in next, clients do wanted = math.min(wanted, client:look()) end
+  for client in each(clients) do wanted = math.min(wanted, client:look()) end
   return wanted < math.huge and wanted or nil
 end)
 

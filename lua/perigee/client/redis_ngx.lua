@@ -23,6 +23,7 @@
 local ffi = require "ffi"
 
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local ears_face = require "perigee.client.redis_ngx_ears"
 local latch = require "perigee.runtime.latch"
 local lines_face = require "perigee.client.redis_ngx_lines"
@@ -353,7 +354,7 @@ end
 
 runtime.on_turn(function()
   local wanted = math.huge
-  for client in next, clients do wanted = math.min(wanted, client:look()) end
+  for client in each(clients) do wanted = math.min(wanted, client:look()) end
   return wanted < math.huge and wanted or nil
 end)
 

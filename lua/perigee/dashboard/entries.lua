@@ -9,6 +9,7 @@
 local bit = require "bit"
 
 local C = require("perigee.lib").core
+local each = require("perigee.value.names").each
 local metrics = require "perigee.metrics"
 local part_face = require "perigee.memo.part"
 local place = require "perigee.tier.place"
@@ -135,7 +136,7 @@ end
 -- Changing ----------------------------------------------------------------------------------------
 
 local function part_with(cache, space)
-  for part in next, cache.parts do
+  for part in each(cache.parts) do
     if part.space == space then return part end
   end
 end

@@ -4,6 +4,7 @@
 -- @module perigee.dashboard.history
 
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local metrics = require "perigee.metrics"
 local runtime = require "perigee.runtime"
 
@@ -40,7 +41,7 @@ end
 
 local function sample(now)
   local caches = {}
-  for name, counters in pairs((metrics.summed())) do caches[name] = kept_of(counters) end
+  for name, counters in each((metrics.summed())) do caches[name] = kept_of(counters) end
   samples[#samples + 1] = { at = now, caches = caches }
   due = now + EVERY_S
   drop_old(now)

@@ -4,6 +4,7 @@
 -- @module perigee.dashboard.nginx
 
 local access = require "perigee.dashboard.access"
+local each = require("perigee.value.names").each
 local ngx = require "perigee.runtime.nginx"
 local parse = require("perigee.http.request").query
 local routes = require "perigee.dashboard.routes"
@@ -37,7 +38,7 @@ end
 
 local function read_headers()
   local headers = {}
-  for name, value in pairs(ngx.req.get_headers(100)) do
+  for name, value in each(ngx.req.get_headers(100)) do
     headers[name:lower()] = type(value) == "table" and table.concat(value, "; ") or value
   end
   headers.host = ngx.var.http_host
@@ -69,7 +70,7 @@ end
 
 local function send(response)
   ngx.status = response.status
-  for name, value in pairs(response.headers) do ngx.header[name] = value end
+  for name, value in each(response.headers) do ngx.header[name] = value end
   ngx.header["Content-Length"] = #response.body
   if ngx.req.get_method() ~= "HEAD" then ngx.print(response.body) end
 end

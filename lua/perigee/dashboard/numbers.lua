@@ -8,6 +8,7 @@ local chart = require "perigee.dashboard.chart"
 local history = require "perigee.dashboard.history"
 local latency = require "perigee.dashboard.latency"
 local metrics = require "perigee.metrics"
+local sorted = require("perigee.value.names").sorted
 local text = require "perigee.dashboard.text"
 
 local _M = {}
@@ -133,13 +134,6 @@ local function add_summary(out, sum, rates)
   texts["all-bytes"] = text.bytes(sum.bytes or 0)
 end
 
-local function sorted_names(by_name)
-  local names = {}
-  for name in pairs(by_name) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
-
 local function shape_of(names)
   return text.json { #names, unpack(names, 1, math.min(#names, _M.MOST_CACHES)) }
 end
@@ -150,7 +144,7 @@ end
 function _M.now()
   history.watch()
   local by_name, durations = metrics.summed()
-  local names, sum, rates = sorted_names(by_name), {}, {}
+  local names, sum, rates = sorted(by_name), {}, {}
   local out = { caches = {}, texts = {}, paths = {}, shape = shape_of(names),
     left_out = math.max(#names - _M.MOST_CACHES, 0) }
   for i, name in ipairs(names) do

@@ -7,6 +7,8 @@
 -- and every control character, is shown by its number, as \xff.
 -- @module perigee.dashboard.text
 
+local sorted = require("perigee.value.names").sorted
+
 local _M = {}
 
 local huge = math.huge
@@ -146,14 +148,14 @@ function _M.json(value)
   if kind == "string" then return json_string(value) end
   if kind == "number" then return value - value == 0 and ("%.14g"):format(value) or "null" end
   if kind ~= "table" then return tostring(value) end
-  local parts, names = {}, {}
+  local parts = {}
   if value[1] ~= nil then
     for i = 1, #value do parts[i] = _M.json(value[i]) end
     return "[" .. table.concat(parts, ",") .. "]"
   end
-  for name in pairs(value) do names[#names + 1] = name end
-  table.sort(names)
-  for i, name in ipairs(names) do parts[i] = json_string(name) .. ":" .. _M.json(value[name]) end
+  for i, name in ipairs(sorted(value)) do
+    parts[i] = json_string(name) .. ":" .. _M.json(value[name])
+  end
   return "{" .. table.concat(parts, ",") .. "}"
 end
 

@@ -17,6 +17,7 @@ local ffi = require "ffi"
 
 local cancel = require "perigee.runtime.cancel"
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local exchanges = require "perigee.http.exchange"
 local latch = require "perigee.runtime.latch"
 local options = require "perigee.options"
@@ -100,7 +101,7 @@ end
 local function cut(self, now)
   self.is_cutting = true
   self.stops = now + FLUSH_S
-  for _, exchange in pairs(self.running) do exchange.task:cancel() end
+  for _, exchange in each(self.running) do exchange.task:cancel() end
 end
 
 -- Whether it has stopped.

@@ -36,6 +36,12 @@ function _M.new_number()
   return numbers
 end
 
+--- Whether any load runs, of any cache.
+-- @treturn boolean
+function _M.any()
+  return C.perigee_flight_running(registry) > 0
+end
+
 local records = {} -- by the slot of a load's id
 
 --- The running load of a key that a newcomer may join.
@@ -67,7 +73,6 @@ function _M.begin(record, s, n, group)
   else
     record.outer = context.load
   end
-  cache.loading = cache.loading + 1
   return record
 end
 
@@ -101,12 +106,11 @@ end
 -- @tparam boolean succeeded whether there is a value
 -- @treturn boolean whether the value may be kept
 function _M.land(record, succeeded)
-  local id, cache = record.id, record.cache
-  local keep = C.perigee_flight_land(registry, id, cache.version, succeeded and 1 or 0)
+  local id = record.id
+  local keep = C.perigee_flight_land(registry, id, record.cache.version, succeeded and 1 or 0)
   record.done = true
   records[id % SLOTS] = false
   if record.life ~= 0 then C.perigee_life_work(record.life, -1) end
-  cache.loading = cache.loading - 1
   wake_all()
   return keep == 1
 end
@@ -167,7 +171,10 @@ local function park_on(record, timeout)
   if not ticket then error(why, 0) end
   local waiter = C.perigee_flight_wait(registry, record.id, ticket, context.load)
   if waiter == -1 then error(deadlock_message(), 0) end
-  if waiter == 0 then error("perigee: out of memory", 0) end
+  if waiter == 0 then
+    if record.done then return true end -- a finalizer has ended it in between
+    error("perigee: out of memory", 0)
+  end
   local woken, raised = port.wait(ticket, timeout)
   if not raised and record.done and victims == 0 then return woken end -- by its end: it has left
   if C.perigee_flight_leave(registry, waiter) == 1 then

@@ -315,8 +315,10 @@ local function abandon(record)
   _M.fail(record, "cancelled")
 end
 
--- Records that nobody but their own callers ever held, for the next loads.
+-- Records that nobody but their own callers ever held, for the next loads. A finalizer that comes
+-- by while somebody takes or gives one does without.
 local spare, spare_count, SPARE_MAX = {}, 0, 4096
+local busy = false
 
 local function new_record()
   return {
@@ -342,15 +344,22 @@ function _M.reuse(record)
   record.value, record.err, record.outdated = nil, nil, false
   record.done, record.ok = false, false
   record.found, record.is_fresh = false, false
-  if spare_count == SPARE_MAX then return end
+  if busy or spare_count == SPARE_MAX then return end
+  busy = true
   spare_count = spare_count + 1
   spare[spare_count] = record
+  busy = false
 end
 
 local function take_spare()
+  if busy then return nil end
+  busy = true
   local record = spare[spare_count]
-  spare[spare_count] = false
-  spare_count = spare_count - 1
+  if record then
+    spare[spare_count] = nil
+    spare_count = spare_count - 1
+  end
+  busy = false
   return record
 end
 
@@ -363,7 +372,7 @@ end
 -- @tparam boolean|nil behind whether it is to run behind the callers' backs
 -- @treturn table the record
 function _M.record(cache, key, loader, spec, since, behind)
-  local record = spare_count > 0 and take_spare() or new_record()
+  local record = take_spare() or new_record()
   record.cache, record.key, record.loader, record.spec = cache, key, loader, spec
   record.began = cache.tagged and cache.store:tag_version() or 0
   record.since = since

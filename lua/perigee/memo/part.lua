@@ -64,7 +64,6 @@ function _M.new(cache, ttl, label, name, owner)
     space = cache.spaces and named_space(cache, name, owner) or cache.store:new_space(),
     kept_as = cache.spaces and name,
     version = 0,
-    loading = 0,
     default_ttl = ttl,
     describe = function() return label end,
     forget_all = forget_all,
@@ -107,7 +106,7 @@ end
 -- @treturn boolean true
 -- @treturn string|nil why it is not known that the remote cache forgot it, too
 function _M.delete(part, key)
-  if part.loading > 0 then
+  if flight.any() then
     local s, n = identity(key)
     flight.fence(part.number, s, n)
   end

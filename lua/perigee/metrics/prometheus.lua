@@ -6,6 +6,7 @@
 local histogram = require "perigee.metrics.histogram"
 local metrics = require "perigee.metrics"
 local ngx = require "perigee.runtime.nginx"
+local sorted = require("perigee.value.names").sorted
 
 local _M = {}
 
@@ -106,10 +107,8 @@ local function escaped(label) return (label:gsub("[\\\"\n]", ESCAPES)) end
 
 -- The labels in order, and counters and durations by label.
 local function by_label(counters, durations)
-  local names, labels, counted, timed = {}, {}, {}, {}
-  for name in pairs(counters) do names[#names + 1] = name end
-  table.sort(names)
-  for i, name in ipairs(names) do
+  local labels, counted, timed = {}, {}, {}
+  for i, name in ipairs(sorted(counters)) do
     local label = i <= CACHES_MAX and label_of(name) or REST
     if not counted[label] then labels[#labels + 1] = label end
     counted[label] = metrics.add_counters(counted[label], counters[name])

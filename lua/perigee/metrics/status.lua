@@ -4,6 +4,7 @@
 -- @module perigee.metrics.status
 
 local metrics = require "perigee.metrics"
+local name_list = require "perigee.value.names"
 local ngx = require "perigee.runtime.nginx"
 local version = require "perigee.version"
 
@@ -37,7 +38,7 @@ end
 local function columns_in_use(by_name)
   local used = {}
   for _, column in ipairs(COLUMNS) do
-    for _, counters in pairs(by_name) do
+    for _, counters in name_list.each(by_name) do
       if counters[column[2]] then
         used[#used + 1] = column
         break
@@ -54,9 +55,7 @@ local function printable(name)
 end
 
 local function rows_of(by_name)
-  local columns, names, rows = columns_in_use(by_name), {}, {}
-  for name in pairs(by_name) do names[#names + 1] = name end
-  table.sort(names)
+  local columns, names, rows = columns_in_use(by_name), name_list.sorted(by_name), {}
   rows[1] = { "cache" }
   for _, column in ipairs(columns) do table.insert(rows[1], column[1]) end
   for _, name in ipairs(names) do

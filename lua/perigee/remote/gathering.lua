@@ -10,6 +10,7 @@
 -- @module perigee.remote.gathering
 
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local histogram = require "perigee.metrics.histogram"
 local runtime = require "perigee.runtime"
 local trip_face = require "perigee.tier.trip"
@@ -19,7 +20,9 @@ local mt = { __index = _M, __name = "perigee.remote.gathering" }
 
 local FULL_LEAST, FULL_PART = 25, 2
 
-local open_ones, open_count = {}, 0 -- those whose trip is open
+-- Those who ever opened a trip, and whether one may be open. No list of those that are: a finalizer
+-- may open another at any time.
+local travelled, some_open = setmetatable({}, { __mode = "k" }), false
 
 --- Gathers what is read for a cache.
 -- @tparam table remote its `perigee.remote`: `answered(trip)` lands or starts the loads of a trip
@@ -92,21 +95,17 @@ local function work(trip)
 end
 
 runtime.on_wait(function()
-  local i = 1
-  while i <= open_count do
-    local self = open_ones[i]
-    open_ones[i] = false
+  if not some_open then return end
+  some_open = false
+  for self in each(travelled) do
     if self.open then depart(self) end
-    i = i + 1
   end
-  open_count = 0
 end)
 
 local function open_trip(self)
   local trip = new_trip(self)
   self.open, trip.began = trip, context.port.now()
-  open_count = open_count + 1
-  open_ones[open_count] = self
+  travelled[self], some_open = true, true
   local load, session = context.load, context.session
   context.load, context.session = 0, nil -- it works for many
   context.port.spawn(work, trip)

@@ -5,6 +5,7 @@
 -- @module perigee.remote.hearing
 
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local flight = require "perigee.load.flight"
 local spaces = require "perigee.store.spaces"
 local store_face = require "perigee.store"
@@ -25,11 +26,11 @@ local function forget(cache, space, key)
   local s, n = identity(key)
   local number = 0
   if space == "" then
-    if cache.loading > 0 then flight.fence(cache.number, s, n) end
+    flight.fence(cache.number, s, n)
   else
     number = cache.spaces.numbers[space]
-    for part in next, cache.parts do
-      if part.kept_as == space and part.loading > 0 then flight.fence(part.number, s, n) end
+    for part in each(cache.parts) do
+      if part.kept_as == space then flight.fence(part.number, s, n) end
     end
   end
   if number then cache.store:delete(key, number) end
@@ -41,7 +42,7 @@ local function forget_space(cache, space)
   if not old then return end
   local new = cache.store:clear_space(old)
   spaces.renumber(cache, space, new)
-  for part in next, cache.parts do
+  for part in each(cache.parts) do
     if part.kept_as == space then
       part.version = part.version + 1
       if part.space == old then part.space = new end
@@ -53,7 +54,7 @@ end
 -- Forgets everything, but not the numbers.
 local function forget_all(cache)
   cache.version = cache.version + 1
-  for part in next, cache.parts do part.version = part.version + 1 end
+  for part in each(cache.parts) do part.version = part.version + 1 end
   cache.store:clear()
   tell(cache)
 end

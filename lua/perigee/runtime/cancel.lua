@@ -9,6 +9,7 @@
 local context = require "perigee.context"
 local failures = require "perigee.runtime.failures"
 local scheduler = require "perigee.runtime.scheduler"
+local scopes = require "perigee.runtime.scope"
 
 local _M = {}
 
@@ -20,8 +21,11 @@ local SWALLOWED_AT_ONCE, PAUSE_S = 2, 0.01
 
 -- Ends a task whose coroutine will not go on.
 local function drop(task)
-  if task.slot then scheduler.discard(task.slot) end
-  task.status, task.err, task.slot = "failed", "cancelled", false
+  local slot = task.slot
+  task.err = "cancelled"
+  task.status = "failed"
+  task.slot = false
+  if slot then scheduler.discard(slot) end
   scheduler.retire(task)
 end
 
@@ -79,6 +83,6 @@ function _M.shielded(fn, ...)
   return unshield(task, before, xpcall(fn, failures.handler, ...))
 end
 
-scheduler.cancel, scheduler.raise_cancelled = _M.cancel, _M.raise_cancelled
+scopes.cancel, scheduler.raise_cancelled = _M.cancel, _M.raise_cancelled
 
 return _M

@@ -5,8 +5,9 @@
 -- A turn: report failures nobody heard of; call the wait hooks; wait for the world, no longer than
 -- the next deadline and what the turn hooks asked for; move the clock; call the turn hooks; resume
 -- the tasks.
--- A *source* says what time is: `time()` is the precise time deadlines count in, `move(loop,
--- wait_s)` waits that long at most, sets the shared clock and returns the time of the turn.
+-- A *source* says what time is: `time()` is the precise time deadlines count in, `move(world,
+-- wait_s, deadline)` waits that long at most (not at all if a task has a deadline before the one
+-- told), sets the shared clock and returns the time of the turn.
 -- @module perigee.runtime.driver
 
 local ffi = require "ffi"
@@ -33,13 +34,12 @@ function _M.new_world(port, source)
     port = port, c_tickets = c_tickets, chunk = C.perigee_tickets_chunk(c_tickets),
     time = source.time, move = source.move,
     threads = {}, tasks = {}, records = {}, tickets = {}, parked = {}, early = {},
-    idle = {}, idle_count = 0, deferred = {},
-    hooks_due = 0, driving = false, life = { is_over = false },
+    deferred = {}, hooks_due = 0, driving = false, life = { is_over = false },
   }
   world.root = scope.new_root(world)
   local life = world.life -- not the world: the finalizer would keep it for ever
   world.loop = ffi.gc(loop, function(freed)
-    life.is_over = true
+    scheduler.bury(life)
     C.perigee_loop_free(freed)
   end)
   return world
@@ -70,17 +70,17 @@ end
 
 -- Returns false if nothing can ever wake a task.
 local function turn(world, port)
-  local wait = 0
+  local wait, deadline = 0, huge
   failures.report()
   if hooks.wait[1] then call_wait_hooks(world, port) end
   if not scheduler.is_ready() then
-    local deadline = scheduler.next_deadline()
-    if deadline == huge and C.perigee_loop_pending(world.loop) == 0 then return false end
+    if C.perigee_loop_may_wake(world.loop) == 0 then return false end
+    deadline = scheduler.next_deadline()
     local now = world.time()
     wait = min(deadline - now, world.hooks_due - now)
     if wait < 0 then wait = 0 end
   end
-  local now = world.move(world, wait)
+  local now = world.move(world, wait, deadline)
   context.port = world.port
   world.hooks_due = call_turn_hooks(now)
   scheduler.collect(now)

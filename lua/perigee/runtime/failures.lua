@@ -69,7 +69,7 @@ end
 function _M.add(task, err, thread)
   if task.cancelled and err == "cancelled" then return end
   task.thread, task.awaited = thread, task.waiter and true or false
-  unheard[#unheard + 1] = task
+  table.insert(unheard, task)
 end
 
 --- The error of a failed task has reached somebody.
@@ -115,7 +115,7 @@ function _M.report()
     local task = list[i]
     if task.awaited then
       task.awaited = false
-      unheard[#unheard + 1] = task
+      table.insert(unheard, task)
     elseif not task.heard then
       report(task)
     end
@@ -129,7 +129,7 @@ function _M.report_all(scope)
   for i = 1, #list do
     local task = list[i]
     if scope and task.scope ~= scope then
-      unheard[#unheard + 1] = task
+      table.insert(unheard, task)
     elseif not task.heard then
       report(task)
     end

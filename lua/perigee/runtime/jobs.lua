@@ -9,6 +9,7 @@
 
 local C = require("perigee.lib").core
 local clock = require "perigee.runtime.clock"
+local each = require("perigee.value.names").each
 local log = require "perigee.log"
 local ngx = require "perigee.runtime.nginx"
 local request = require "perigee.runtime.request"
@@ -61,7 +62,7 @@ end
 -- A runner is gone without a word when its work calls ngx.exit, or when it could not be run.
 local function forget_dead()
   local dead, now = {}, C.perigee_clock_now(clock)
-  for number, life in next, runners do
+  for number, life in each(runners) do
     local is_dropped = life < 0 and now + life > DROPPED_MS
     if is_dropped or life > 0 and request.is_over(life) then dead[#dead + 1] = number end
   end

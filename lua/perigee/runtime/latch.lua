@@ -5,6 +5,8 @@
 
 local context = require "perigee.context"
 
+local insert = table.insert
+
 local _M = {}
 local mt = { __index = _M, __name = "perigee.runtime.latch" }
 
@@ -42,7 +44,8 @@ function _M:wait(timeout)
     if left and left <= 0 then return false end
     local ticket, why = port.can_wait()
     if not ticket then return false, why end
-    self.tickets[#self.tickets + 1] = ticket
+    insert(self.tickets, ticket)
+    if self.open then return true end -- a finalizer has released it in between
     if not port.park(ticket, left or nil) then self:leave(ticket) end
   end
   return true

@@ -36,8 +36,8 @@ end
 
 -- The clock may run ahead of the machine (it kept the time of a virtual clock); deadlines
 -- count in the machine's time.
-local function move(world, wait_s)
-  C.perigee_loop_poll(world.loop, wait_s)
+local function move(world, wait_s, deadline)
+  C.perigee_loop_poll(world.loop, wait_s, deadline)
   now = core.perigee_clock_sync(clock)
   return now - tonumber(clock.offset_ms) * 1e-3
 end

@@ -14,6 +14,7 @@ local _M = {}
 
 local port = { name = "none" }
 local scheduler, driver, slot
+local busy = false -- with the ticket: a finalizer that came by must leave it alone
 local wait = { status = false, unparked = false }
 
 local function note_outcome()
@@ -47,17 +48,26 @@ function port.can_wait()
   local world = scheduler.world()
   if world.life.is_over then
     return nil, "cannot wait here: the Lua state is closing"
-  elseif world.driving then
+  elseif world.driving or busy or scheduler.is_starting() then
     return nil, "cannot wait here: this code was called by the loop itself (a turn hook, a log "
       .. "sink, a finalizer); do it in a task: perigee.spawn(fn)"
   end
-  return scheduler.fresh_ticket(slot)
+  busy = true
+  local ticket = scheduler.fresh_ticket(slot)
+  busy = false
+  return ticket
 end
 
 function port.park(ticket, timeout)
-  if not scheduler.begin_park(slot, ticket, timeout) then return true end
-  wait.status = false
-  driver.drive(wait, raise_stuck)
+  busy, wait.status = true, false
+  local ok, err = true, nil
+  if scheduler.begin_park(slot, ticket, timeout) then
+    ok, err = pcall(driver.drive, wait, raise_stuck)
+  else
+    wait.unparked = true
+  end
+  busy = false
+  if not ok then error(err, 0) end
   return wait.unparked
 end
 

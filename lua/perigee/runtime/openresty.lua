@@ -121,11 +121,14 @@ function port.can_wait()
 end
 
 -- Takes a slot from the free ones: the last, but for those given back since its ticket was asked.
+-- Returns whether it was there: a finalizer that tried to park in between has taken it.
 local function take(slot)
   local i = free_count
-  while free[i] ~= slot do i = i - 1 end
+  while i > 0 and free[i] ~= slot do i = i - 1 end
+  if i == 0 then return false end
   free[i], free[free_count] = free[free_count], nil
   free_count = free_count - 1
+  return true
 end
 
 -- nginx runs all that is posted before it looks at its timers and sockets again: those who wake
@@ -141,7 +144,7 @@ local function is_long_turn()
 end
 
 local function park_in(slot, timeout)
-  take(slot)
+  if not take(slot) then return true end
   states[slot] = PARKED
   local seconds = timeout and math.min(math.max(timeout, SHORTEST_S), FOR_EVER_S) or FOR_EVER_S
   local woken = semaphores[slot]:wait(seconds)

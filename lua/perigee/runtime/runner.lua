@@ -34,6 +34,7 @@ function _M.join(target, timeout)
   local ticket, why = port.can_wait()
   if not ticket then error(why, 0) end
   waiters.add(target, ticket)
+  if target.status then return true end -- a finalizer has cancelled it in between
   local load = target.load
   if load ~= 0 and load == context.load then
     park_counted(port, target, ticket, timeout)
@@ -83,14 +84,15 @@ local function wait_until_empty(scope, ends)
     local ticket, why = port.can_wait()
     if not ticket then error(why, 0) end
     scope.waiter = ticket
-    port.park(ticket, left)
+    if scope.count > 0 then port.park(ticket, left) end
   end
+  scope.waiter = false
 end
 
 local function close(scope)
   local tasks = {}
   scope.closing = true
-  for i = 1, scope.count do tasks[i] = scope[i] end
+  for i = 1, scope.count do tasks[#tasks + 1] = scope[i] end -- a finalizer may have one leave
   for i = 1, #tasks do cancel.cancel(tasks[i]) end
   wait_until_empty(scope, context.port.now() + cancel.GRACE_S)
   while scope.count > 0 do cancel.abandon(scope[scope.count]) end
@@ -175,9 +177,10 @@ end
 --- Drives the world in force until `main(...)` and all that it started have ended.
 -- @return the results of main
 function _M.drive(drain, main, ...)
+  local world = scheduler.world()
+  if world.life.is_over then error("perigee.run: the Lua state is closing", 0) end
   call_hooks(hooks.begin)
   -- The run's own scope; that of the stop hooks; and one for the task that closes both.
-  local world = scheduler.world()
   local root, edge = scopes.new_root(world), scopes.new_root(world)
   local keeper, run = scopes.new_child(edge), {}
   keeper.home = edge

@@ -10,10 +10,17 @@
 --     parked[slot]   the ticket it parked on last: equal to a fired one = it is to be resumed
 --     early[slot]    the last ticket fired from Lua: equal to its own = fired before it parked
 --
+-- A worker whose task has ended rests, in C, until it is roused for another.
+--
+-- A finalizer may run between any two steps of compiled code, and begin, wake or cancel tasks; it
+-- never waits inside one. What is taken from a pool is therefore taken by one call of C, lists grow
+-- by `insert`, which is one step too, and for scopes see there.
+--
 -- A *world* is one such set with its C loop; one is in force at a time. A *task* is a table:
--- `scope`, `index` (its place there, 0 while it has never waited), `slot`, `stop` (its waits
--- raise), `status` (false while it lives, then the number of its results, kept in [1..n], or
--- "failed"), `waiter` (see `perigee.runtime.waiters`), `load` (that it counts for, or 0).
+-- `scope`, `index` (its place there, 0 while it has never waited), `slot` (false until it starts),
+-- `stop` (its waits raise), `status` (false while it lives, then the number of its results, kept
+-- in [1..n], or "failed"), `waiter` (see `perigee.runtime.waiters`), `load` (that it counts for,
+-- or 0).
 -- @module perigee.runtime.scheduler
 
 local context = require "perigee.context"
@@ -25,12 +32,12 @@ local C = require("perigee.lib").rt
 local setmetatable = setmetatable
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local running, isyieldable = coroutine.running, coroutine.isyieldable
-local select, error, huge = select, error, math.huge
+local select, error, huge, insert = select, error, math.huge, table.insert
 
 local _M = {}
 
 local STEP, LAST = C.PERIGEE_TICKET_SLOTS, 2 ^ 53
-local POOL_LIMIT, DEPTH_LIMIT = 16384, 150
+local DEPTH_LIMIT = 150
 
 local task_mt = { __index = {}, __name = "perigee.task" }
 
@@ -52,7 +59,6 @@ local IN_LOOP = "cannot wait here: the loop itself called this code (a turn hook
 -- The world in force, spread out for speed (see _M.use).
 local world, c_tickets, chunk
 local threads, tasks, tickets, parked, early, records
-local idle, idle_count
 
 local current, current_thread -- the task that runs, and the coroutine in which it may wait
 local depth = 0               -- of tasks started in place, one inside the other
@@ -73,6 +79,7 @@ end
 
 -- The same for a ticket of a world that may not be in force.
 function _M.unpark_in(which, ticket)
+  if which.life.is_over then return end
   local slot = C.perigee_tickets_unpark(which.c_tickets, ticket)
   if slot >= 0 then which.early[slot] = ticket end
 end
@@ -95,47 +102,29 @@ local function can_wait()
   local task = current
   if not task or running() ~= current_thread then return nil, task and IN_COROUTINE or IN_LOOP end
   if not isyieldable() then return nil, IN_CALL end
-  local slot = task.slot
-  local ticket = tickets[slot]
-  if early[slot] == ticket or parked[slot] == ticket then return renew(slot, ticket) end
-  return ticket
-end
-
--- Scopes ----------------------------------------------------------------------------------
-
-local function enter_scope(task)
-  if scopes.enter(task) and not task.spared then _M.cancel(task) end
+  return fresh_ticket(task.slot)
 end
 
 -- Ending ----------------------------------------------------------------------------------
 
 local function retire(task)
-  local index = task.index
-  local waiter = index > 0 and scopes.leave(task, index)
-  if waiter then unpark(waiter) end
+  scopes.leave(task)
   if task.waiter then waiters.notify(task, unpark) end
   if task.load ~= 0 then context.moves(task.load, -1) end
 end
 
 -- The slot will not be used by this coroutine again.
 local function discard(slot)
-  C.perigee_tickets_release(c_tickets, tickets[slot])
+  local ticket = tickets[slot]
   threads[slot], tasks[slot], parked[slot], records[slot] = false, false, false, false
+  C.perigee_tickets_release(c_tickets, ticket)
 end
 
-local function end_task(task)
-  local slot = task.slot
-  task.slot = false
-  if parked[slot] == tickets[slot] then renew(slot, tickets[slot]) end -- a wait that failed
-  retire(task)
-  if idle_count >= POOL_LIMIT then
-    discard(slot)
-    return false
-  end
-  idle_count = idle_count + 1
-  idle[idle_count] = slot
-  return true
+-- The worker in this slot has yielded, and has no task.
+local function give_back(slot)
+  if C.perigee_tickets_rest(c_tickets, slot) == 0 then discard(slot) end
 end
+_M.give_back = give_back
 
 -- LuaJIT never compiles a function with `...` from its head, so those on the way of every task
 -- do next to nothing and leave the rest to functions without.
@@ -145,11 +134,12 @@ local function keep_results(task, n, a, b, c, ...)
   for i = 4, n do task[i] = (select(i - 3, ...)) end
 end
 
--- Returns true if the worker may take another task.
 local function finish(task, ...)
-  task.status = select("#", ...)
-  keep_results(task, task.status, ...)
-  return end_task(task)
+  local n = select("#", ...)
+  keep_results(task, n, ...)
+  task.status = n
+  fresh_ticket(task.slot) -- a wait may have failed
+  retire(task)
 end
 
 -- The collector halves the stack of a coroutine that uses less than a quarter of it, and the
@@ -160,15 +150,17 @@ local function work(task, fn, ...)
     return work(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
       0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
   end
-  if finish(task, fn(...)) then return work(yield(DONE)) end
-  return DONE
+  finish(task, fn(...))
+  return work(yield(DONE))
 end
 
 local function fail(task, err)
   local slot = task.slot
   local thread = threads[slot]
+  task.err = err
+  task.status = "failed"
+  task.slot = false
   discard(slot)
-  task.status, task.err, task.slot = "failed", err, false
   failures.add(task, err, thread)
   retire(task)
 end
@@ -191,9 +183,11 @@ local function requeue(slot)
   unpark(ticket)
 end
 
--- What a resumed coroutine did when it neither parked nor ended well.
+-- What a resumed coroutine did when it did not park.
 local function settle(slot, ok, what)
-  if not ok then
+  if what == DONE then
+    give_back(slot)
+  elseif not ok then
     fail(tasks[slot], what)
   elseif what ~= GONE then
     requeue(slot)
@@ -213,10 +207,8 @@ local function add_thread(thread)
 end
 
 local function take_worker()
-  local n = idle_count
-  if n == 0 then return add_thread(create(work)) end
-  idle_count = n - 1
-  return idle[n]
+  local slot = C.perigee_tickets_rouse(c_tickets)
+  return slot >= 0 and slot or add_thread(create(work))
 end
 
 -- Who started the task at this depth, and what it ran for.
@@ -233,14 +225,15 @@ local function prepare(task, slot)
   starters[level], starter_threads[level] = current or false, current_thread or false
   ports[level], loads[level] = context.port, context.load
   sessions[level] = context.session or false
-  current, current_thread, depth = task, thread, level
+  depth = level -- before anything else changes that a finalizer would note down at this level
+  current, current_thread = task, thread
   context.port = world.port
   return thread
 end
 
 local function started(task, ok, what)
-  if what ~= PARKED and what ~= DONE then settle(task.slot, ok, what) end
-  if not task.status then enter_scope(task) end
+  if what ~= PARKED then settle(task.slot, ok, what) end
+  if not task.status then scopes.enter(task) end
   local level = depth
   current, current_thread = starters[level] or nil, starter_threads[level] or nil
   context.port, context.load = ports[level], loads[level]
@@ -256,14 +249,14 @@ local function defer(task, fn, ...)
   local arguments = { ... }
   local function start()
     local slot = not task.status and take_worker()
-    if slot == nil then deferred[#deferred + 1] = start end
+    if slot == nil then insert(deferred, start) end
     if not slot then return end
     context.load, context.session = load, session
-    scopes.leave(task, task.index)
+    scopes.leave(task)
     started(task, resume(prepare(task, slot), task, fn, unpack(arguments, 1, n)))
   end
-  deferred[#deferred + 1] = start
-  enter_scope(task)
+  insert(deferred, start)
+  scopes.enter(task)
   return task
 end
 
@@ -285,12 +278,10 @@ end
 _M.open, _M.started, _M.defer = open, started, defer
 _M.take_worker, _M.prepare = take_worker, prepare
 
-function _M.give_back(slot)
-  idle_count = idle_count + 1
-  idle[idle_count] = slot
-end
-
 function _M.may_start() return depth < DEPTH_LIMIT end
+
+--- Whether a task is being started in place, or has been, and is not done with.
+function _M.is_starting() return depth ~= base end
 
 --- Starts `fn(...)` as a new task of `scope`; returns it when it first waits or has ended.
 function _M.spawn_in(scope, fn, ...)
@@ -337,8 +328,9 @@ function _M.park(ticket, timeout)
 end
 
 _M.unpark, _M.can_wait = unpark, can_wait
+scopes.unpark = unpark
 
--- For perigee.runtime.cancel, which adds `cancel` and `raise_cancelled`.
+-- For perigee.runtime.cancel, which adds `raise_cancelled`.
 _M.renew, _M.discard, _M.retire = renew, discard, retire
 
 -- For plain code, whose waits end in a thread that notes it and yields PARKED again.
@@ -382,7 +374,7 @@ function _M.collect(now)
       local slot, ticket = chunk[i].slot, chunk[i].ticket
       if parked[slot] == ticket then
         local ok, what = resume(threads[slot], chunk[i].unparked == 1)
-        if what ~= PARKED and what ~= DONE then settle(slot, ok, what) end
+        if what ~= PARKED then settle(slot, ok, what) end
       else
         skip(slot, ticket)
       end
@@ -428,11 +420,19 @@ function _M.world()
 end
 
 local function put_in_force(new)
-  if world then world.idle_count, world.deferred = idle_count, deferred end
+  if world then world.deferred = deferred end
   world, c_tickets, chunk = new, new.c_tickets, new.chunk
   threads, tasks, records = new.threads, new.tasks, new.records
   tickets, parked, early = new.tickets, new.parked, new.early
-  idle, idle_count, deferred = new.idle, new.idle_count, new.deferred
+  deferred = new.deferred
+end
+
+--- A world's loop is about to be freed: what runs after it, as finalizers of a closing Lua state do
+-- in any order, has tickets that nobody fires.
+-- @tparam table life of the world
+function _M.bury(life)
+  life.is_over = true
+  if world and world.life == life then c_tickets = C.perigee_tickets_closed() end
 end
 
 --- Puts a world in force; returns a function that brings back what was.

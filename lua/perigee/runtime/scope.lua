@@ -6,8 +6,14 @@
 -- the scope of internal work, which outlives the caller that began it but not the root. A scope
 -- holds its living tasks that have waited, in [1..count], in no order; `home` is where tasks
 -- spawned by its tasks go.
+--
+-- A finalizer may run between any two steps, and begin or end a task. Who changes a scope says
+-- `changing`; who comes by meanwhile is late, and is let in, or out, when that is done.
 -- @module perigee.runtime.scope
 
+local insert = table.insert
+
+-- `cancel(task)` and `unpark(ticket)` are set by `perigee.runtime.cancel` and the scheduler.
 local _M = {}
 
 local function new(root)
@@ -31,21 +37,18 @@ function _M.new_child(outer)
   return new(outer.root)
 end
 
---- Adds a living task that waits.
--- @treturn boolean whether the scope is closing
-function _M.enter(task)
+-- Adds a living task that waits.
+local function put(task)
   local scope = task.scope
   local count = scope.count + 1
   scope.count = count
   scope[count] = task
   task.index = count
-  return scope.closing
 end
 
---- Takes a task out that has ended.
--- @treturn number|nil the ticket of who waited for the last one
-function _M.leave(task, index)
-  local scope = task.scope
+-- Takes a task out. Returns the ticket of who waits for the last one, if this was it.
+local function take(task)
+  local scope, index = task.scope, task.index
   local count, waiter = scope.count, nil
   local last = scope[count]
   scope[index] = last
@@ -57,6 +60,45 @@ function _M.leave(task, index)
     waiter, scope.waiter = scope.waiter, false
   end
   return waiter
+end
+
+local changing, late = false, {} -- see above
+local let_in
+
+--- Adds a living task that waits; where the scope is closing, the task is cancelled.
+-- @tparam table task
+function _M.enter(task)
+  if changing then return insert(late, task) end
+  changing = true
+  put(task)
+  changing = false
+  if task.scope.closing and not task.spared then _M.cancel(task) end
+  if late[1] then let_in() end
+end
+
+--- Takes a task out that has ended, or begins anew, if it is in its scope.
+-- @tparam table task
+function _M.leave(task)
+  if task.index == 0 then return end
+  if changing then return insert(late, task) end
+  changing = true
+  local waiter = take(task)
+  changing = false
+  if waiter then _M.unpark(waiter) end
+  if late[1] then let_in() end
+end
+
+function let_in()
+  local list = late
+  late = {}
+  for i = 1, #list do
+    local task = list[i]
+    if task.status then
+      _M.leave(task)
+    elseif task.index == 0 then
+      _M.enter(task)
+    end
+  end
 end
 
 return _M

@@ -42,10 +42,10 @@ end
 
 port.now = time
 
-local function move(this, wait_s)
+local function move(this, wait_s, deadline)
   if C.perigee_loop_pending(this.loop) > 0 then
     local before = C.perigee_loop_now()
-    C.perigee_loop_poll(this.loop, wait_s)
+    C.perigee_loop_poll(this.loop, wait_s, deadline)
     wait_s = math.min(wait_s, C.perigee_loop_now() - before)
   end
   busy_turns = wait_s > SAME_S and 0 or busy_turns + 1

@@ -13,6 +13,7 @@ local buffer = require "string.buffer"
 
 local codec_face = require "perigee.value.codec"
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local histogram = require "perigee.metrics.histogram"
 local metrics = require "perigee.metrics"
 local ngx = require "perigee.runtime.nginx"
@@ -30,9 +31,9 @@ local codec = codec_face.new("perigee.sharing.workers", "buffer", 1)
 -- Histograms as they travel; those that are empty stay at home.
 local function listed(durations)
   local lists = {}
-  for name, by_what in next, durations do
+  for name, by_what in each(durations) do
     local own = {}
-    for what, one in next, by_what do
+    for what, one in each(by_what) do
       if histogram.count(one) > 0 then own[what] = histogram.list(one) end
     end
     if next(own) then lists[name] = own end
@@ -60,7 +61,7 @@ function _M.dictionary()
 end
 
 local function is_number_by_name(list)
-  for name, value in next, list do
+  for name, value in each(list) do
     if type(name) ~= "string" or type(value) ~= "number" then return false end
   end
   return true
@@ -69,10 +70,10 @@ end
 -- What `listed` made; nil if that is not what this is.
 local function read_durations(lists)
   local durations = {}
-  for name, own in next, lists do
+  for name, own in each(lists) do
     if type(name) ~= "string" or type(own) ~= "table" then return nil end
     durations[name] = {}
-    for what, list in next, own do
+    for what, list in each(own) do
       local one = type(what) == "string" and histogram.read(list)
       if not one then return nil end
       durations[name][what] = one
@@ -87,7 +88,7 @@ local function heard(id)
   if not bytes then return nil end
   local ok, told = codec.decode(bytes)
   if not ok or type(told) ~= "table" or type(told.caches) ~= "table" then return nil end
-  for name, counters in next, told.caches do
+  for name, counters in each(told.caches) do
     if type(name) ~= "string" or type(counters) ~= "table" or not is_number_by_name(counters) then
       return nil
     end

@@ -27,6 +27,7 @@
 local buffer = require "string.buffer"
 
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local envelope = require "perigee.value.envelope"
 local options = require "perigee.options"
 local names = require "perigee.tier.redis_keys"
@@ -86,8 +87,8 @@ function _M.new(opts)
   end
   if opts.secret then envelope.new("perigee.redis", { secret = opts.secret }, 2) end
   local all = {}
-  for name, value in next, DEFAULTS do all[name] = value end
-  for name, value in next, opts do all[name] = value end
+  for name, value in each(DEFAULTS) do all[name] = value end
+  for name, value in each(opts) do all[name] = value end
   return setmetatable({ opts = all, client = false, shares = {} }, mt)
 end
 
@@ -116,13 +117,13 @@ local function client_of(self)
   local client = redis.new(self.opts, self.opts.prefix .. "n")
   self.client, self.NULL = client, redis.NULL
   client.on_notice = function(key)
-    for _, share in next, self.shares do share:notice(key) end
+    for _, share in each(self.shares) do share:notice(key) end
   end
   client.on_lost = function(why)
-    for _, share in next, self.shares do share:lost(why) end
+    for _, share in each(self.shares) do share:lost(why) end
   end
   client.on_open = function(has_failed, was_down)
-    for _, share in next, self.shares do share.on_open(has_failed, was_down) end
+    for _, share in each(self.shares) do share.on_open(has_failed, was_down) end
   end
   return client
 end

@@ -8,6 +8,7 @@
 -- @module perigee.tier.redis_versions
 
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local names = require "perigee.tier.redis_keys"
 
 local _M = {}
@@ -32,7 +33,7 @@ end
 
 local function hold(self, read, epoch)
   if not self.coherent or epoch ~= self.epoch then return end
-  for key, version in next, read do
+  for key, version in each(read) do
     if self.held[key] == nil then self.count = self.count + 1 end
     self.held[key] = version
   end

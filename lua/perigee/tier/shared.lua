@@ -16,6 +16,7 @@
 -- @module perigee.tier.shared
 
 local bit = require "bit"
+local each = require("perigee.value.names").each
 local ffi = require "ffi"
 
 local C = require("perigee.lib").core
@@ -92,7 +93,7 @@ end
 --- Reads again what is held of the cache and its spaces: so the dictionary does not take them for
 -- unused, and a worker that holds one which was thrown out meets the others again.
 function _M:refresh()
-  for space in next, self.stamps do
+  for space in each(self.stamps) do
     for _, key in ipairs(names.version_keys(self.v, space, nil)) do
       if self.dict:get(key) ~= self.held[key] then return self:forget() end
     end

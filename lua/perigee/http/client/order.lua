@@ -7,6 +7,7 @@
 -- @module perigee.http.client.order
 
 local ffi = require "ffi"
+local each = require("perigee.value.names").each
 local options = require "perigee.options"
 
 local _M = {}
@@ -46,7 +47,7 @@ end
 
 local function are_headers(value)
   if type(value) ~= "table" then return false end
-  for name, field in pairs(value) do
+  for name, field in each(value) do
     if not is_field(name, field) then return false, name end
   end
   return true
@@ -73,11 +74,11 @@ local OPTIONS = {
 }
 
 local WITH_ON_DATA = { on_data = kinds.callable }
-for name, kind in pairs(OPTIONS) do WITH_ON_DATA[name] = kind end
+for name, kind in each(OPTIONS) do WITH_ON_DATA[name] = kind end
 
 -- Lengths are C's business, and two that differ let a request hide in another's body.
 local function check_framing(where, headers, body, level)
-  for name, value in pairs(headers) do
+  for name, value in each(headers) do
     local lower = name:lower()
     local is_wrong = lower == "transfer-encoding"
       or lower == "content-length" and tonumber(value) ~= #(body or "")
@@ -136,7 +137,7 @@ end
 
 local function lines_of(headers)
   local lines, is_given = {}, { ["content-length"] = true }
-  for name, value in pairs(headers) do
+  for name, value in each(headers) do
     local lower = name:lower()
     local is_sent_anyway = lower == "content-length"
     for _, one in ipairs(type(value) == "table" and value or { value }) do
@@ -145,7 +146,7 @@ local function lines_of(headers)
     is_given[lower] = true
   end
   table.sort(lines)
-  for name, line in pairs(UNASKED) do
+  for name, line in each(UNASKED) do
     if not is_given[name] then lines[#lines + 1] = line end
   end
   if not is_given["user-agent"] then lines[#lines + 1] = "User-Agent: perigee" end
