@@ -329,7 +329,7 @@ function _M:incr(key, by, initial, ttl)
   end
   fence(self, key)
   local weight = self.weigh and landing.weight_of(self, key, value + by)
-  if not store:replace(key, value + by, weight or nil) then -- weighing is the user's code
+  if not store:replace(key, value, value + by, weight or nil) then -- somebody else came first
     return self:incr(key, by, initial, ttl)
   end
   tell(self)

@@ -365,14 +365,16 @@ end
 
 --- Replaces the value of a live key of space 0; its lifetime and its tags stay. A use of the entry.
 -- @tparam string|number|boolean key checked before
+-- @tparam number was the value that is to be there
 -- @param value the new one
 -- @tparam number|nil weight its weight, if entries are weighed
--- @treturn boolean whether there is one
-function _M:replace(key, value, weight)
+-- @treturn boolean whether it was there
+function _M:replace(key, was, value, weight)
   local result = 0
   refuse_while_busy(self)
   self.busy = true
   local slot = self:find(key)
+  if slot >= 0 and was == was and value_in(self, slot) ~= was then slot = MISS end
   if slot >= 0 then
     self.values[rshift(slot, SEGMENT_BITS)][band(slot, MASK)] = value
     C.perigee_store_promote(self.handle, slot)
