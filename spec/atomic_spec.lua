@@ -15,6 +15,7 @@ local CASES = {
   closing = "calls are made in a session; it is closed",
   writes = "a tool writes; another one begins to",
   told = "a store gives entries up; a load gives what may not be kept",
+  reading = "a store takes an entry in; it is read",
   landing = "a load lands; another one begins",
   joining = "a load is joined; it is given up, and another one begins",
   left = "a backup takes the keys that left; one more leaves",

@@ -170,6 +170,21 @@ function CASES.told()
   end)
 end
 
+function CASES.reading()
+  local cache
+  everywhere("perigee/store[%w/]*%.lua$", function()
+    cache = perigee.new { maxsize = 2, stale_if_error = 10 }
+    for i = 1, 2 do cache:set(i, i) end
+  end, function() cache:set("k", "k") end, function()
+    for _, value in ipairs { cache:get "k" or "k", cache:peek "k" or "k" } do
+      if value ~= "k" then complain("%s is there under k", tostring(value)) end
+    end
+  end, function()
+    if cache:get "k" ~= "k" then complain "k is not there" end
+    cache:close()
+  end)
+end
+
 function CASES.landing()
   perigee.run(function()
     local cache, came

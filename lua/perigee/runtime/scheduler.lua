@@ -340,7 +340,8 @@ _M.add_thread, _M.fresh_ticket = add_thread, fresh_ticket
 
 -- A finalizer of plain code may turn the loop, which forgets a ticket that nobody parked on.
 local park_thread = atomic(function(slot, ticket)
-  if early[slot] == ticket or parked[slot] == ticket or tickets[slot] ~= ticket then return false end
+  local is_gone = tickets[slot] ~= ticket or parked[slot] == ticket or early[slot] == ticket
+  if is_gone then return false end
   parked[slot] = ticket
   return true
 end)
