@@ -11,6 +11,7 @@
 -- @module perigee.backup
 
 local C = require("perigee.lib").core
+local atomic = require "perigee.atomic"
 local changes_face = require "perigee.backup.changes"
 local context = require "perigee.context"
 local each = require("perigee.value.names").each
@@ -58,15 +59,21 @@ local function breather()
   end
 end
 
+local claim = atomic(function(self, job)
+  if self.working then return false end
+  self.working = job.latch
+  return true
+end)
+
 -- Runs `work(self, job)` when no other work of this backup runs; returns the job when it is done:
 -- its `count`, or its `err`.
 local function exclusively(self, work)
-  while self.working do
-    local ended, why = self.working:wait(math.huge)
+  local job = { count = 0, latch = latch.new() }
+  while not claim(self, job) do
+    local working, ended, why = self.working, true, nil
+    if working then ended, why = working:wait(math.huge) end
     if not ended then return { err = "the backup is busy, and " .. why } end
   end
-  local job = { count = 0, latch = latch.new() }
-  self.working = job.latch
   context.port.spawn(function()
     local ok, err = pcall(work, self, job)
     if not ok then job.err = tostring(err) end

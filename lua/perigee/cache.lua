@@ -30,8 +30,7 @@ local turns = require "perigee.store.turns"
 local warmup = require "perigee.cache.warmup"
 
 local band, rshift, type = bit.band, bit.rshift, type
-local kinds, is_callable = options.kinds, options.is_callable
-local handlers = events.handlers
+local kinds, is_callable, handlers = options.kinds, options.is_callable, events.handlers
 local identity = store_face.identity
 local SEGMENT_BITS, SEGMENT_MASK = store_face.SEGMENT_BITS, store_face.SEGMENT_MASK
 local store_get = C.perigee_store_get
@@ -167,16 +166,17 @@ function _M:get(key, opts)
   local kind = type(opts)
   if type(key) == "string" and (kind == "nil" or kind == "function") then
     local store = self.store
-    local was_busy = store.busy
-    store.busy = true
-    local slot = store_get(store.handle, key, 0)
-    if slot >= 0 then
-      local value = store.values[rshift(slot, SEGMENT_BITS)][band(slot, SEGMENT_MASK)]
-      store.busy = was_busy
-      return value, nil, "memory"
+    if not store.busy then
+      store.busy = true
+      local slot = store_get(store.handle, key, 0)
+      if slot >= 0 then
+        local value = store.values[rshift(slot, SEGMENT_BITS)][band(slot, SEGMENT_MASK)]
+        store.busy = false
+        return value, nil, "memory"
+      end
+      store.busy = false
+      return missing(self, key, slot, start, opts, false)
     end
-    store.busy = was_busy
-    return missing(self, key, slot, start, opts, false)
   end
   return get_any(self, key, opts)
 end
@@ -329,7 +329,7 @@ function _M:incr(key, by, initial, ttl)
   end
   fence(self, key)
   local weight = self.weigh and landing.weight_of(self, key, value + by)
-  if not store:replace(key, value + by, weight or nil) then -- weighing is the user's code
+  if not store:replace(key, value, value + by, weight or nil) then -- somebody else came first
     return self:incr(key, by, initial, ttl)
   end
   tell(self)

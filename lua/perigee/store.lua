@@ -36,8 +36,7 @@ local SEGMENT = 2 ^ SEGMENT_BITS
 local MASK = SEGMENT - 1
 local REPLACED = C.PERIGEE_GONE_REPLACED
 local MISS, AGAIN, STALE = C.PERIGEE_MISS, C.PERIGEE_AGAIN, C.PERIGEE_STALE
-local FIRST_ROOM = 128
-local STEP = 4096 -- entries looked at by one step of a full reclaim
+local FIRST_ROOM, STEP = 128, 4096 -- STEP: entries looked at by one step of a full reclaim
 
 local POLICIES = {
   fifo = C.PERIGEE_POLICY_FIFO,
@@ -161,6 +160,11 @@ local function value_in(self, slot)
   return self.values[rshift(slot, SEGMENT_BITS)][band(slot, MASK)]
 end
 
+-- Whether what a busy store has in a slot is the key's yet.
+local function holds(self, slot, key)
+  return self.keys[rshift(slot, SEGMENT_BITS)][band(slot, MASK)] == key
+end
+
 --- The value of a live key. Counts a hit or a miss and tells the policy.
 -- @tparam string|number|boolean key checked before
 -- @tparam number space whose key it is
@@ -176,6 +180,7 @@ function _M:get(key, space)
   else
     slot = C.perigee_store_get_in(self.handle, space, s, n)
   end
+  if was_busy and slot >= 0 and not holds(self, slot, key) then slot = MISS end
   if slot >= 0 then value = value_in(self, slot) end
   self.busy = was_busy
   return slot, value
@@ -192,7 +197,7 @@ function _M:look(key, space)
   self.busy = true
   local slot, left, value = C.perigee_store_find(self.handle, space, s, n), nil, nil
   if slot <= STALE then slot = STALE - slot end
-  if slot >= 0 then
+  if slot >= 0 and (not was_busy or holds(self, slot, key)) then
     left, value = C.perigee_store_ttl(self.handle, slot), value_in(self, slot)
   end
   self.busy = was_busy
@@ -258,12 +263,6 @@ function _M:drain()
   end
 end
 
-local function copy_list(list)
-  local copy = {}
-  for i = 1, #list do copy[i] = list[i] end
-  return copy
-end
-
 local function put_once(self, space, key, ttl_ms, weight)
   local kind = type(key)
   self.busy = true
@@ -314,7 +313,7 @@ end
 -- Stores what comes from a backup: as `put`, but it is no write.
 local function put_entry(self, space, key, value, ttl_ms, weight, tags, used)
   local changes = self.changes
-  if changes then tags = tags and copy_list(tags) end
+  if changes then tags = tags and tagging.copy(tags) end
   if self.busy then return self:delete(key, space) end
   local slot = take_slot(self, space, key, ttl_ms, weight)
   if slot < 0 then
@@ -334,7 +333,8 @@ local function put_entry(self, space, key, value, ttl_ms, weight, tags, used)
     if view.saved ~= 0 then saved_key, saved_space = keys[i], view.space end
     self.lists[rshift(slot, SEGMENT_BITS)][i] = tags
   end
-  keys[i], values[i] = key, value
+  values[i] = value -- first: by its key a finalizer knows that it is there
+  keys[i] = key
   if used and displaced == REPLACED then C.perigee_store_promote(self.handle, slot) end
   self.busy = false
   -- From here on the slot may be lost to a finalizer: then another entry gets a tag too many.
@@ -365,14 +365,16 @@ end
 
 --- Replaces the value of a live key of space 0; its lifetime and its tags stay. A use of the entry.
 -- @tparam string|number|boolean key checked before
+-- @tparam number was the value that is to be there
 -- @param value the new one
 -- @tparam number|nil weight its weight, if entries are weighed
--- @treturn boolean whether there is one
-function _M:replace(key, value, weight)
+-- @treturn boolean whether it was there
+function _M:replace(key, was, value, weight)
   local result = 0
   refuse_while_busy(self)
   self.busy = true
   local slot = self:find(key)
+  if slot >= 0 and was == was and value_in(self, slot) ~= was then slot = MISS end
   if slot >= 0 then
     self.values[rshift(slot, SEGMENT_BITS)][band(slot, MASK)] = value
     C.perigee_store_promote(self.handle, slot)

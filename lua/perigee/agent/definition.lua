@@ -5,6 +5,7 @@
 
 local action = require "perigee.agent.action"
 local arguments = require "perigee.memo.arguments"
+local atomic = require "perigee.atomic"
 local backup = require "perigee.backup"
 local cache_face = require "perigee.cache"
 local counts = require "perigee.agent.counts"
@@ -28,6 +29,11 @@ local _M = {}
 local INSIDE = {}
 
 local numbers = 0
+
+local next_number = atomic(function()
+  numbers = numbers + 1
+  return numbers
+end)
 
 -- Tools that read -----------------------------------------------------------------------------
 
@@ -93,11 +99,10 @@ end
 
 -- What all tools have.
 local function new_tool(where, opts, fn, kind)
-  numbers = numbers + 1
   local count, open = arguments.of(fn)
   return {
     -- Unlike any other's in this process; with tiers also the same in others.
-    mark = has_tiers(opts) and "=" .. opts.name or tostring(numbers),
+    mark = has_tiers(opts) and "=" .. opts.name or tostring(next_number()),
     where = where,
     name = name_of(opts, fn),
     resource = opts.resource,

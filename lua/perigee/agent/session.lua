@@ -7,6 +7,7 @@
 local ffi = require "ffi"
 
 local C = require("perigee.lib").core
+local atomic = require "perigee.atomic"
 local context = require "perigee.context"
 local counts = require "perigee.agent.counts"
 local each = require("perigee.value.names").each
@@ -39,6 +40,11 @@ methods.idle_timeout = false -- seconds; then also `used`, when it was used last
 
 local numbers = 0
 
+local next_number = atomic(function()
+  numbers = numbers + 1
+  return numbers
+end)
+
 -- Life ---------------------------------------------------------------------------------------
 
 local SPEC = { session_id = kinds.name, loop_detection = kinds.boolean,
@@ -63,16 +69,16 @@ end
 local idle_ring, looked_at = {}, 0
 idle_ring.after, idle_ring.before = idle_ring, idle_ring
 
-local function enter_ring(session)
+local enter_ring = atomic(function(session)
   session.before, session.after = idle_ring.before, idle_ring
   session.before.after, session.after.before = session, session
-end
+end)
 
-local function leave_ring(session)
+local leave_ring = atomic(function(session)
   if not session.after then return end
   session.before.after, session.after.before = session.after, session.before
   session.before, session.after = nil, nil
-end
+end)
 
 -- Closes one that nobody has used for its time.
 local function close_if_idle(session)
@@ -105,10 +111,10 @@ function _M.new(opts, handle)
     if handle == nil then error("perigee: out of memory", 0) end
     handle = ffi.gc(handle, C.perigee_guard_free)
   end
-  numbers = numbers + 1
+  local number = next_number()
   local session = setmetatable({
-    number = numbers,
-    session_id = opts.session_id or ("session-%d"):format(numbers),
+    number = number,
+    session_id = opts.session_id or ("session-%d"):format(number),
     guard = handle,
     counts = counts.new(),
     trail = trail_face.new(),
@@ -184,7 +190,7 @@ function methods:close()
   self.closed = true
   leave_ring(self)
   if self.guard then
-    C.perigee_guard_free(ffi.gc(self.guard, nil))
+    C.perigee_guard_reset(self.guard) -- freed when nobody has it any more: a call may be at it
     self.guard = false
   end
   if self.scoped then writes.forget { paths = { paths.of_session(self.number) } } end

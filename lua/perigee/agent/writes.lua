@@ -9,6 +9,7 @@
 -- @module perigee.agent.writes
 
 local C = require("perigee.lib").core
+local atomic = require "perigee.atomic"
 local each = require("perigee.value.names").each
 local events = require "perigee.events"
 local runtime = require "perigee.runtime"
@@ -16,7 +17,7 @@ local store_face = require "perigee.store"
 local tags = require "perigee.tags"
 
 local handlers = events.handlers
-local next, pcall = next, pcall
+local insert, next, pcall = table.insert, next, pcall
 
 local _M = {}
 
@@ -32,7 +33,7 @@ local by_resource = {}
 local everybody = setmetatable({}, { __mode = "k" })
 local weak = { __mode = "k" }
 
-local marks, marked = {}, 0 -- plans that are being written
+local marks = {} -- plans that are being written
 
 --- Enters a tool that reads.
 -- @tparam string resource its resource
@@ -82,26 +83,27 @@ end
 -- @tparam string|number|boolean key under which key
 -- @treturn boolean
 function _M.are_marked(list, cache, key)
-  for i = 1, marked do
-    if is_in(marks[i], list, cache, key) then return true end
+  for i = #marks, 1, -1 do -- backwards: what a finalizer's `unmark` moves is still to come
+    local plan = marks[i]
+    if plan and is_in(plan, list, cache, key) then return true end
   end
   return false
 end
 
 local function mark(plan)
-  marked = marked + 1
-  marks[marked] = plan
+  insert(marks, plan)
 end
 
-local function unmark(plan)
-  for i = 1, marked do
+local unmark = atomic(function(plan)
+  local last = #marks
+  for i = 1, last do
     if marks[i] == plan then
-      marks[i], marks[marked] = marks[marked], nil
-      marked = marked - 1
+      marks[i] = marks[last]
+      marks[last] = nil
       return
     end
   end
-end
+end)
 
 -- Writing -----------------------------------------------------------------------------------
 

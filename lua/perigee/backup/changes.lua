@@ -10,6 +10,7 @@
 local bit = require "bit"
 
 local C = require("perigee.lib").core
+local atomic = require "perigee.atomic"
 
 local band, rshift = bit.band, bit.rshift
 local SEGMENT_BITS, SEGMENT_MASK = 12, 4095 -- of `perigee.store`
@@ -83,15 +84,19 @@ function _M:next(slot)
   return slot, key, value, space, left, tags
 end
 
+local exchange = atomic(function(self, keys, spaces)
+  local cleared, old_keys, old_spaces, count = self.cleared, self.keys, self.spaces, self.count
+  self.cleared, self.keys, self.spaces, self.count = false, keys, spaces, 0
+  return cleared, old_keys, old_spaces, count
+end)
+
 --- All that left goes to whoever saves.
 -- @treturn boolean whether everything goes first
 -- @treturn table the keys
 -- @treturn table their spaces
 -- @treturn number how many
 function _M:take()
-  local cleared, keys, spaces, count = self.cleared, self.keys, self.spaces, self.count
-  self.cleared, self.keys, self.spaces, self.count = false, {}, {}, 0
-  return cleared, keys, spaces, count
+  return exchange(self, {}, {})
 end
 
 --- Whether the backup may hold what is not here, or the other way round. Dead entries that nobody
@@ -118,18 +123,20 @@ function _M:end_reading()
   self.written = false
 end
 
+-- What was written in a space that nothing had been written in, unless a finalizer was there first.
+local open_notes = atomic(function(written, place, keys)
+  written[place] = written[place] or keys
+  return written[place]
+end)
+
 --- A key was written or forgotten.
 -- @tparam number space whose it is
 -- @tparam string|number|boolean key the key
 function _M:wrote(space, key)
   local place = band(space, PLACE)
   local keys = self.written[place]
-  if keys == true then return end
-  if not keys then
-    keys = {}
-    self.written[place] = keys
-  end
-  keys[key] = true
+  keys = keys or open_notes(self.written, place, {})
+  if keys ~= true then keys[key] = true end
 end
 
 --- A space was cleared.

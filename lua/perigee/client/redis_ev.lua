@@ -120,7 +120,9 @@ local function connect_work(self)
 end
 
 local function start_connecting(self)
-  self.state, self.connecting = "connecting", latch.new()
+  local connecting = latch.new()
+  if self.state ~= "idle" and self.state ~= "down" then return end -- a finalizer came first
+  self.state, self.connecting = "connecting", connecting
   context.port.spawn(connect_work, self)
 end
 

@@ -9,6 +9,7 @@
 local ffi = require "ffi"
 
 local C = require("perigee.lib").core
+local atomic = require "perigee.atomic"
 local context = require "perigee.context"
 local hosting = require "perigee.load.hosting"
 
@@ -31,10 +32,10 @@ local numbers = 0
 
 --- A number for a cache, or a part of one, whose loads meet no others.
 -- @treturn number
-function _M.new_number()
+_M.new_number = atomic(function()
   numbers = numbers + 1
   return numbers
-end
+end)
 
 --- Whether any load runs, of any cache.
 -- @treturn boolean
@@ -52,7 +53,9 @@ local records = {} -- by the slot of a load's id
 -- @treturn table|nil its record
 function _M.find(cache, s, n, version)
   local id = C.perigee_flight_find(registry, cache, 0, s, n, version)
-  if id ~= 0 then return records[id % SLOTS] end
+  if id == 0 then return nil end
+  local record = records[id % SLOTS]
+  if record and record.id == id then return record end -- else a finalizer has ended it in between
 end
 
 --- Registers a load; it is the one to join from now on.
@@ -107,9 +110,10 @@ end
 -- @treturn boolean whether the value may be kept
 function _M.land(record, succeeded)
   local id = record.id
+  local slot = id % SLOTS
+  if records[slot] == record then records[slot] = false end -- first: C may give the slot away
   local keep = C.perigee_flight_land(registry, id, record.cache.version, succeeded and 1 or 0)
   record.done = true
-  records[id % SLOTS] = false
   if record.life ~= 0 then C.perigee_life_work(record.life, -1) end
   wake_all()
   return keep == 1

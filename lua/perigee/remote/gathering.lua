@@ -58,6 +58,7 @@ end
 -- could not be sent.
 local function depart(self)
   local trip, share = self.open, self.remote.share
+  if not trip then return end -- a finalizer had it depart in between
   self.open = false
   trip.number = share:send(trip) or false
   if trip.number then

@@ -88,6 +88,7 @@ local function owe(self, op)
     owed.keys[op.space], keys[op.key] = keys, true
   end
   self.has_debts, self.settle_at = true, context.port.now() + PAUSE_S
+  if self.owed ~= owed then return owe(self, op) end -- a finalizer has settled in between
   if owed.count + #owed.tags > OWED_MAX then owe(self, { kind = "clear" }) end
 end
 

@@ -102,8 +102,9 @@ function _M.drive(subject, stuck, root)
   local old_root = world.root
   if world.life.is_over then
     error("cannot wait here: the Lua state is closing", 0)
-  elseif world.driving then
-    error("cannot wait here: this code was called by the loop itself (a turn hook, a log sink)", 0)
+  elseif world.driving or scheduler.is_starting() then
+    error("cannot wait here: this code was called by the loop itself (a turn hook, a log sink, a "
+      .. "finalizer)", 0)
   end
   local port, load, session, held = context.port, context.load, context.session, clock.held
   world.driving, world.root, clock.held = true, root or old_root, 1

@@ -39,8 +39,8 @@ function _M.spawn(fn, a, b)
     return
   end
   if slot then
+    world.records[slot] = false -- the record goes with the task; whoever is next makes his own
     scheduler.give_back(slot)
-    world.records[slot] = false
   end
   scheduler.defer(record, work, fn, a, b)
 end

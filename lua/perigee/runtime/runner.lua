@@ -92,8 +92,9 @@ end
 local function close(scope)
   local tasks = {}
   scope.closing = true
-  for i = 1, scope.count do tasks[#tasks + 1] = scope[i] end -- a finalizer may have one leave
-  for i = 1, #tasks do cancel.cancel(tasks[i]) end
+  -- Backwards: a finalizer may have one leave, and the last one takes its place.
+  for i = scope.count, 1, -1 do tasks[#tasks + 1] = scope[i] end
+  for i = #tasks, 1, -1 do cancel.cancel(tasks[i]) end
   wait_until_empty(scope, context.port.now() + cancel.GRACE_S)
   while scope.count > 0 do cancel.abandon(scope[scope.count]) end
 end

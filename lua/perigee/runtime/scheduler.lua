@@ -23,6 +23,7 @@
 -- or 0).
 -- @module perigee.runtime.scheduler
 
+local atomic = require "perigee.atomic"
 local context = require "perigee.context"
 local failures = require "perigee.runtime.failures"
 local scopes = require "perigee.runtime.scope"
@@ -251,6 +252,8 @@ local function defer(task, fn, ...)
     local slot = not task.status and take_worker()
     if slot == nil then insert(deferred, start) end
     if not slot then return end
+    task.slot = slot -- a finalizer that cancels it from here on has its waits raise
+    if task.status then return give_back(slot) end
     context.load, context.session = load, session
     scopes.leave(task)
     started(task, resume(prepare(task, slot), task, fn, unpack(arguments, 1, n)))
@@ -327,28 +330,28 @@ function _M.park(ticket, timeout)
   return woken
 end
 
-_M.unpark, _M.can_wait = unpark, can_wait
-scopes.unpark = unpark
+_M.unpark, _M.can_wait, scopes.unpark = unpark, can_wait, unpark
 
 -- For perigee.runtime.cancel, which adds `raise_cancelled`.
 _M.renew, _M.discard, _M.retire = renew, discard, retire
 
 -- For plain code, whose waits end in a thread that notes it and yields PARKED again.
-
 _M.add_thread, _M.fresh_ticket = add_thread, fresh_ticket
+
+-- A finalizer of plain code may turn the loop, which forgets a ticket that nobody parked on.
+local park_thread = atomic(function(slot, ticket)
+  local is_gone = tickets[slot] ~= ticket or parked[slot] == ticket or early[slot] == ticket
+  if is_gone then return false end
+  parked[slot] = ticket
+  return true
+end)
 
 --- Parks a thread, not its caller; false if its ticket was fired already, or is outdated.
 function _M.begin_park(slot, ticket, timeout)
-  if tickets[slot] ~= ticket or parked[slot] == ticket then return false end
-  if early[slot] == ticket then
-    tickets[slot] = after(ticket)
-    return false
-  end
   if timeout and timeout < huge then
     C.perigee_tickets_deadline(c_tickets, ticket, world.time() + timeout)
   end
-  parked[slot] = ticket
-  return true
+  return park_thread(slot, ticket)
 end
 
 -- Waking ----------------------------------------------------------------------------------
@@ -419,13 +422,14 @@ function _M.world()
   return world
 end
 
-local function put_in_force(new)
+local put_in_force = atomic(function(new, task, thread, level, new_base)
   if world then world.deferred = deferred end
   world, c_tickets, chunk = new, new.c_tickets, new.chunk
   threads, tasks, records = new.threads, new.tasks, new.records
   tickets, parked, early = new.tickets, new.parked, new.early
   deferred = new.deferred
-end
+  current, current_thread, depth, base = task, thread, level, new_base
+end)
 
 --- A world's loop is about to be freed: what runs after it, as finalizers of a closing Lua state do
 -- in any order, has tickets that nobody fires.
@@ -439,12 +443,8 @@ end
 -- @tparam table new a world (`perigee.runtime.driver` makes them)
 function _M.use(new)
   local old, me, thread, level, old_base = world, current, current_thread, depth, base
-  put_in_force(new)
-  current, current_thread, base = nil, nil, depth
-  return function()
-    put_in_force(old)
-    current, current_thread, depth, base = me, thread, level, old_base
-  end
+  put_in_force(new, nil, nil, level, level)
+  return function() put_in_force(old, me, thread, level, old_base) end
 end
 
 return _M

@@ -21,25 +21,34 @@ function _M.open(self)
   self.teller = false -- the coroutine that tells
 end
 
---- Tells `on_evict` and the listeners that a value left. Nothing is called before `tell`.
+local function call_on_evict(self, key, value, reason)
+  local ok, err = xpcall(self.on_evict, debug.traceback, key, value, reason)
+  if not ok then
+    log.error(("on_evict of cache %q failed for key %s: %s"):format(self.name, tostring(key), err))
+  end
+end
+
+local function tell_of(self, key, value, reason)
+  if self.on_evict then call_on_evict(self, key, value, reason) end
+  if handlers.evict then
+    events.emit("evict", { cache = self.name, key = key, value = value, reason = reason })
+  end
+end
+
+--- Tells `on_evict` and the listeners that a value left. Nothing is called before `tell`; but of
+-- what a finalizer's load has given, while somebody is busy with the store, they hear at once.
 -- @tparam table self the store
 -- @param key its key
 -- @param value the value
 -- @tparam string reason as `on_evict` gets it
 function _M.left(self, key, value, reason)
+  if self.busy then return tell_of(self, key, returns.first(value), reason) end
   self.busy = true
   local queue, n = self.queue, self.queued
   queue[n + 1], queue[n + 2], queue[n + 3] = key, value, reason
   if value == nil then queue[n + 2] = queue end -- a mark for nil: it may not leave a hole
   self.queued = n + 3
   self.busy = false
-end
-
-local function call_on_evict(self, key, value, reason)
-  local ok, err = xpcall(self.on_evict, debug.traceback, key, value, reason)
-  if not ok then
-    log.error(("on_evict of cache %q failed for key %s: %s"):format(self.name, tostring(key), err))
-  end
 end
 
 -- Takes the oldest of what `left` has queued: reason, key, value; nothing when it is empty.
@@ -68,10 +77,7 @@ function _M.tell(self)
   if self.busy or self.teller == me then return end
   local reason, key, value = next_left(self, me)
   while reason do
-    if self.on_evict then call_on_evict(self, key, value, reason) end
-    if handlers.evict then
-      events.emit("evict", { cache = self.name, key = key, value = value, reason = reason })
-    end
+    tell_of(self, key, value, reason)
     reason, key, value = next_left(self, me)
   end
 end

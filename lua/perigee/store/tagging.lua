@@ -7,6 +7,15 @@ local C = require("perigee.lib").core
 
 local _M = {}
 
+--- A list of tags that nobody else has.
+-- @tparam table list tags
+-- @treturn table
+function _M.copy(list)
+  local copy = {}
+  for i = 1, #list do copy[i] = list[i] end
+  return copy
+end
+
 local holding = false -- a node, of a registry that several stores may share
 
 --- What has to drain first, or makes a node, cannot be done by a finalizer that finds the store

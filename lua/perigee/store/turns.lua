@@ -5,6 +5,7 @@
 -- @module perigee.store.turns
 
 local C = require("perigee.lib").core
+local atomic = require "perigee.atomic"
 local context = require "perigee.context"
 
 local _M = {}
@@ -14,11 +15,19 @@ local living, cursor = setmetatable({}, { __mode = "v" }), 0
 local living_count = 0
 
 --- Enters a store; it leaves when it is collected.
+-- @function register
 -- @tparam table store a `perigee.store`
-function _M.register(store)
+_M.register = atomic(function(store)
   living_count = living_count + 1
   living[living_count] = store
-end
+end)
+
+-- The last store takes the place of one that was collected.
+local close_up = atomic(function(place)
+  if living[place] then return end
+  living[place], living[living_count] = living[living_count], nil
+  living_count = living_count - 1
+end)
 
 local ROUNDS_PER_TURN = 64 -- of C.PERIGEE_GONE_MAX entries each: well under a millisecond
 
@@ -47,8 +56,8 @@ local function next_store()
   cursor = cursor + 1
   local store = living[cursor]
   if store then return store end
-  living[cursor], living[living_count] = living[living_count], nil
-  living_count, cursor = living_count - 1, cursor - 1
+  close_up(cursor)
+  cursor = cursor - 1
 end
 
 --- One loop turn's share of reclaiming: a bounded number of entries of a bounded number of stores.
