@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- suites: dev host asan
+-- suites: dev host
 -- What a finalizer could split that comes by between two instructions: each piece of work is done
 -- as often as it has some, and somebody comes by after each; see spec/support/splitting.lua.
 local fleet = require "spec.support.fleet"
