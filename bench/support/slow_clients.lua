@@ -7,6 +7,7 @@ local socket = require "socket"
 local PORT, COUNT = tonumber(arg[1]), tonumber(arg[2])
 local TURN_S = 0.01
 local TAKEN = 512 -- bytes
+local BEGIN_S = 2 -- in which the server sends at first what they have room for
 
 local clients = {}
 
@@ -33,6 +34,7 @@ local function step(i)
 end
 
 for i = 1, COUNT do connect(i) end
+socket.sleep(BEGIN_S)
 print "ready"
 io.stdout:flush()
 
