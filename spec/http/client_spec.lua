@@ -8,6 +8,7 @@ local mistake = require "spec.support.mistake"
 local nginx = require "spec.support.nginx"
 local perigee = require "perigee"
 local ports = require "spec.support.ports"
+local processes = require "spec.support.processes"
 local scheduler = require "perigee.runtime.scheduler"
 local script = require "spec.support.script"
 local testing = require "perigee.testing"
@@ -132,12 +133,6 @@ local function get(path, more)
   return http.request(spec)
 end
 
-local function descriptors()
-  local count = 0
-  for _ in lfs.dir "/proc/self/fd" do count = count + 1 end
-  return count
-end
-
 describe("perigee.http.request", function()
   setup(function()
     make_certificate()
@@ -239,7 +234,7 @@ describe("perigee.http.request", function()
 
   it("breaks off when the task is cancelled, and leaks no descriptor", inside(function()
     get "/echo"
-    local before, started = descriptors(), C.perigee_loop_now()
+    local before, started = processes.descriptors(), C.perigee_loop_now()
     for _, path in ipairs { "/slow", "/never" } do
       local tasks = {}
       for i = 1, 10 do tasks[i] = perigee.spawn(get, path) end
@@ -251,7 +246,7 @@ describe("perigee.http.request", function()
       end
       assert.equal(0, C.perigee_http_client_running(scheduler.world().loop))
     end
-    assert.is_true(descriptors() <= before)
+    assert.is_true(processes.descriptors() <= before)
     assert.is_true(C.perigee_loop_now() - started < 2)
   end))
 
@@ -345,7 +340,7 @@ describe("perigee.http.request", function()
   end))
 
   it("keeps no more idle connections than it may", inside(function()
-    assert.is_true(descriptors() < 3 * C.PERIGEE_HTTP_IDLE_MAX + 40)
+    assert.is_true(processes.descriptors() < 3 * C.PERIGEE_HTTP_IDLE_MAX + 37)
   end))
 
   it("gives the body away as it comes", inside(function()

@@ -3,6 +3,7 @@
 -- writes byte by byte.
 local ffi = require "ffi"
 local lfs = require "lfs"
+local processes = require "spec.support.processes"
 local socket = require "socket"
 local orders = require "perigee.http.client.order"
 local transfers = require "perigee.http.client.transfer"
@@ -87,12 +88,6 @@ end
 
 local function text_of(view) return ffi.string(view.body, view.body_bytes) end
 local function error_of(view) return ffi.string(view.error) end
-
-local function descriptors()
-  local count = 0
-  for _ in lfs.dir "/proc/self/fd" do count = count + 1 end
-  return count
-end
 
 describe("http_client", function()
   before_each(function()
@@ -219,7 +214,7 @@ describe("http_client", function()
   it("breaks off at once what is freed, whatever it is doing", function()
     C.perigee_http_client_drop(loop, begin())
     turn()
-    local before = descriptors()
+    local before = processes.descriptors()
     for _, text in ipairs { "", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\n\r\nsome" } do
       local id = begin()
       answered(id, text, { stays = true })
@@ -231,7 +226,7 @@ describe("http_client", function()
       assert.equal("closed", select(2, connection:receive()))
       connection:close()
     end
-    assert.is_true(descriptors() <= before)
+    assert.is_true(processes.descriptors() <= before)
   end)
 
   it("wakes who waits for what is freed", function()
@@ -243,7 +238,7 @@ describe("http_client", function()
   end)
 
   it("goes with its loop", function()
-    local before = descriptors()
+    local before = processes.descriptors()
     for _ = 1, 3 do begin() end
     begin { url = "http://no-such-host.invalid/" }
     accept()
@@ -254,10 +249,10 @@ describe("http_client", function()
     loop = nil
     for _, connection in ipairs(connections) do connection:close() end
     for _ = 1, 6000 do -- the thread that looks a name up ends when it pleases
-      if descriptors() < before then break end
+      if processes.descriptors() < before then break end
       socket.sleep(0.01)
     end
-    assert.is_true(descriptors() < before)
+    assert.is_true(processes.descriptors() < before)
   end)
 
   it("keeps its connections from the programs that are started", function()
