@@ -19,6 +19,7 @@ local landing = require "perigee.load.landing"
 local latch = require "perigee.runtime.latch"
 local listed = require "perigee.tier.listed"
 local log = require "perigee.log"
+local names_of = require("perigee.value.names").of
 local options = require "perigee.options"
 local runtime = require "perigee.runtime"
 local spaces = require "perigee.store.spaces"
@@ -327,9 +328,7 @@ runtime.on_turn(function()
 end)
 
 local function save_all()
-  local list = {}
-  for self in each(attached) do list[#list + 1] = self end
-  for _, self in ipairs(list) do save_behind(self) end
+  for _, self in ipairs(names_of(attached)) do save_behind(self) end
 end
 
 runtime.on_stop(save_all)

@@ -6,6 +6,7 @@
 
 local C = require("perigee.lib").core
 local context = require "perigee.context"
+local each = require("perigee.value.names").each
 local flight = require "perigee.load.flight"
 local landing = require "perigee.load.landing"
 local losing = require "perigee.load.losing"
@@ -308,10 +309,8 @@ local function as_fresh(spec)
   if not spec then return FRESH end
   if spec.use_cache == false then return spec end
   local copy = { use_cache = false }
-  local name, value = next(spec) -- no `for in`, whose compiled code a finalizer may not leave
-  while name ~= nil do
+  for name, value in each(spec) do
     if name ~= "use_cache" then copy[name] = value end
-    name, value = next(spec, name)
   end
   return copy
 end

@@ -6,6 +6,7 @@
 
 local each = require("perigee.value.names").each
 local histogram = require "perigee.metrics.histogram"
+local names_of = require("perigee.value.names").of
 
 local _M = {}
 
@@ -38,9 +39,7 @@ end
 --- Every cache that is open.
 -- @treturn table list, in no order
 function _M.caches()
-  local list = {}
-  for cache in each(caches) do list[#list + 1] = cache end
-  return list
+  return names_of(caches)
 end
 
 --- Adds counters up.

@@ -20,6 +20,7 @@ local histogram = require "perigee.metrics.histogram"
 local landing = require "perigee.load.landing"
 local leases = require "perigee.remote.leases"
 local log = require "perigee.log"
+local names_of = require("perigee.value.names").of
 local options = require "perigee.options"
 local redis = require "perigee.tier.redis"
 local runtime = require "perigee.runtime"
@@ -432,9 +433,7 @@ end)
 
 -- What waits is written before the run ends, and what was cut off then is made up for.
 local function flush_all()
-  local list = {}
-  for self in each(attached) do list[#list + 1] = self end
-  for _, self in ipairs(list) do
+  for _, self in ipairs(names_of(attached)) do
     self.writes:settle()
     self.writes:flush()
   end
